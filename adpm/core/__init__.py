@@ -1,0 +1,1 @@
+"""Pure values: what adpm talks about. Nothing here reads a file, a clock or a network."""

@@ -1,0 +1,139 @@
+"""Compositions: which adapters act, and how they are put together.
+
+    composition = NAME
+                | "stack" "(" composition ("," composition)* ")"       one after the other
+                | "fuse" "(" ... ")"                                   AdapterFusion over the outputs
+                | "parallel" "(" ... ")"                               each on its own copy of the batch
+                | "split" "(" composition ":" INTEGER, ... ")"         by position in the sequence
+                | "batch" "(" composition ":" INTEGER, ... ")"         by rows of the batch
+                | "average" "(" composition ":" NUMBER, ... ")"        weighted mean of the outputs
+
+NAME is an alias of the project, or the name of a package that a locked adapter requires.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, NoReturn, cast, get_args
+
+from adpm import limits
+from adpm.errors import CompositionError
+
+__all__ = ["Block", "Composition", "Kind", "leaves", "parse_composition"]
+
+Kind = Literal["stack", "fuse", "parallel", "split", "batch", "average"]
+_KINDS: Final = frozenset(get_args(Kind))
+_WEIGHTED: Final = frozenset({"split", "batch", "average"})
+_TOKEN: Final = re.compile(r"\s*(?:([A-Za-z0-9][A-Za-z0-9._/-]*)|([(),:]))")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One operator over at least one part; ``split`` (positions), ``batch`` (rows) and ``average`` have weights."""
+
+    kind: Kind
+    parts: tuple[Composition, ...]
+    weights: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.weights:
+            return f"{self.kind}({', '.join(map(str, self.parts))})"
+        pairs = zip(self.parts, self.weights, strict=True)
+        return f"{self.kind}({', '.join(f'{part}: {weight:g}' for part, weight in pairs)})"
+
+
+Composition = str | Block
+
+
+def leaves(composition: Composition) -> Iterator[str]:
+    """The names in a composition, from left to right, repeated where they repeat."""
+    if isinstance(composition, str):
+        yield composition
+        return
+    for part in composition.parts:
+        yield from leaves(part)
+
+
+def parse_composition(text: str) -> Composition:
+    """Read the grammar above. Raises ``CompositionError`` (``composition-invalid``) that points at the place."""
+    parser = _Parser(text)
+    composition = parser.composition(0)
+    parser.end()
+    return composition
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.place = 0
+        self.leaves = 0
+
+    def composition(self, depth: int) -> Composition:
+        if depth > limits.COMPOSITION_DEPTH:
+            self.fail(f"it nests deeper than {limits.COMPOSITION_DEPTH} levels")
+        name = self.word("an adapter's name")
+        if self.peek() != "(":
+            self.leaves += 1
+            if self.leaves > limits.COMPOSITION_LEAVES:
+                self.fail(f"it names more than {limits.COMPOSITION_LEAVES} adapters")
+            return name
+        if name not in _KINDS:
+            self.fail(f"{name!r} is no operator; operators are {', '.join(sorted(_KINDS))}")
+        return self.block(cast("Kind", name), depth)
+
+    def block(self, kind: Kind, depth: int) -> Block:
+        parts: list[Composition] = []
+        weights: list[float] = []
+        separator = "("
+        while separator != ")":
+            self.take(separator)
+            parts.append(self.composition(depth + 1))
+            if kind in _WEIGHTED:
+                self.take(":")
+                weights.append(self.weight(kind))
+            separator = self.peek() or ""
+            if separator not in {",", ")"}:
+                self.fail("expected ',' or ')'")
+        self.take(")")
+        return Block(kind, tuple(parts), tuple(weights))
+
+    def weight(self, kind: Kind) -> float:
+        word = self.word("a number")
+        try:
+            value = float(word)
+        except ValueError:
+            self.fail(f"{word!r} is not a number")
+        if not (0 < value < float("inf")) or (kind != "average" and value != int(value)):
+            self.fail(f"{word!r} is not a positive {'number' if kind == 'average' else 'whole number'}")
+        return value
+
+    def peek(self) -> str | None:
+        match = _TOKEN.match(self.text, self.place)
+        return (match[1] or match[2]) if match else None
+
+    def word(self, wanted: str) -> str:
+        match = _TOKEN.match(self.text, self.place)
+        if match is None or match[1] is None:
+            self.fail(f"expected {wanted}")
+        self.place = match.end()
+        return match[1]
+
+    def take(self, token: str) -> None:
+        match = _TOKEN.match(self.text, self.place)
+        if match is None or match[2] != token:
+            self.fail(f"expected {token!r}")
+        self.place = match.end()
+
+    def end(self) -> None:
+        if self.text[self.place :].strip():
+            self.fail("expected the end")
+
+    def fail(self, why: str) -> NoReturn:
+        raise CompositionError(
+            "composition-invalid",
+            f"{self.text[:200]!r} is not a composition",
+            cause=f"at character {self.place + 1}: {why}",
+            hint="a composition looks like: sst, stack(en, sst), average(a: 0.3, b: 0.7)",
+        )

@@ -1,0 +1,81 @@
+"""How a user names what is wanted: one grammar in the manifest, on the command line and in cards.
+
+    requirement = NAME [SPECIFIERS]            text/sst-2 >=1.2,<2
+                | NAME "@" DIGEST              text/sst-2@sha256:9f86d0...
+
+SPECIFIERS are PEP 440 version specifiers (``>=1.2,<2``, ``~=1.0``, ``==1.4``), read by ``packaging``. ``===`` compares
+strings, not versions, and is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
+
+from adpm.core.names import Digest, PackageName
+from adpm.errors import UsageError
+
+__all__ = ["Requirement", "parse_specifiers"]
+
+_OPERATORS: Final = ("==", "~=", ">=", ">", "!=", "<=", "<")  # lower bounds before upper ones, as people write them
+_SPLIT: Final = re.compile(r"([^\s<>=!~@]+)\s*(.*)\Z", re.DOTALL)
+
+
+def parse_specifiers(text: str) -> SpecifierSet:
+    """PEP 440 specifiers; the empty text admits every version. Raises ``UsageError`` (``constraint-invalid``)."""
+    try:
+        specifiers = SpecifierSet(text)
+    except InvalidSpecifier:
+        raise UsageError(
+            "constraint-invalid",
+            f"{text!r} is not a version constraint",
+            hint="constraints follow PEP 440: '>=1.2,<2', '~=1.0', '==1.4', '!=1.3'",
+        ) from None
+    if any(s.operator == "===" for s in specifiers):
+        raise UsageError(
+            "constraint-invalid", f"{text!r} uses '===', which compares texts, not versions", hint="write '==' instead"
+        )
+    return specifiers
+
+
+def _spelling(specifier: Specifier) -> tuple[int, str]:
+    return _OPERATORS.index(specifier.operator), specifier.version
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A package and the releases of it that will do: a set of versions, or one release by its digest."""
+
+    name: PackageName
+    specifiers: SpecifierSet = field(default_factory=SpecifierSet)
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the grammar above; raise ``UsageError`` with the code of the part that is wrong."""
+        match = _SPLIT.match(text.strip())
+        if match is None:
+            raise UsageError(
+                "requirement-invalid",
+                f"{text!r} is not a requirement",
+                hint="write a name and perhaps a constraint: text/sst-2 >=1.2",
+            )
+        name, rest = PackageName.parse(match[1]), match[2].strip()
+        if rest.startswith("@"):
+            return cls(name, digest=Digest.parse(rest[1:].strip()))
+        return cls(name, parse_specifiers(rest))
+
+    @property
+    def constraint(self) -> str:
+        """The part after the name, in canonical form: ``>=1.2,<2``, ``@sha256:...`` or the empty text."""
+        if self.digest is not None:
+            return f"@{self.digest}"
+        return ",".join(str(s) for s in sorted(self.specifiers, key=_spelling))
+
+    def __str__(self) -> str:
+        if self.digest is not None:
+            return f"{self.name}@{self.digest}"
+        return f"{self.name} {self.constraint}" if self.constraint else str(self.name)

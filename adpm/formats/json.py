@@ -1,0 +1,119 @@
+"""Strict JSON in, canonical JSON out.
+
+Reading refuses what readers elsewhere disagree about: duplicate keys, NaN and infinities, integers beyond 2^53,
+invalid UTF-8 and lone surrogates, a byte order mark, and anything nested or larger than its limit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, NoReturn
+
+from adpm import limits
+from adpm.errors import DocumentError, Fault
+from adpm.formats.reader import Document
+
+__all__ = ["canonical", "open_json", "pretty"]
+
+_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+class _Refused(ValueError):
+    pass
+
+
+def open_json(data: bytes, *, source: str, code: str, limit: int) -> Document:
+    """Parse ``data`` into a document for the typed reader.
+
+    ``source`` names the document in errors, ``code`` is the code they carry, ``limit`` its greatest size in bytes.
+    """
+    return Document(parse_json(data, source=source, code=code, limit=limit), source=source, code=code)
+
+
+def parse_json(data: bytes, *, source: str, code: str, limit: int) -> Any:
+    """The JSON value in ``data``, under the rules of this module; raises ``DocumentError``."""
+    try:
+        if len(data) > limit:
+            raise _Refused(f"has {len(data)} bytes, at most {limit} are allowed")
+        _check_depth(data)
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_int=_integer,
+            parse_float=_float,
+        )
+        _check_surrogates(data, value)
+    except _Refused as refused:
+        why = str(refused)
+    except UnicodeDecodeError as error:
+        why = f"is not UTF-8 at byte {error.start}"
+    except json.JSONDecodeError as error:
+        why = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+    else:
+        return value
+    raise DocumentError(code, source, [Fault("", why)])
+
+
+def _check_depth(data: bytes) -> None:
+    """Refuse deep nesting before the parser recurses into it; brackets inside texts do not count."""
+    if data.count(b"[") + data.count(b"{") <= limits.DOCUMENT_DEPTH:
+        return
+    depth = 0
+    for match in _BRACKETS.finditer(data):
+        token = match[0]
+        if token in (b"[", b"{"):
+            depth += 1
+            if depth > limits.DOCUMENT_DEPTH:
+                raise _Refused(f"nests deeper than {limits.DOCUMENT_DEPTH} levels")
+        elif token in (b"]", b"}"):
+            depth -= 1
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _Refused(f"has the key {key[:80]!r} twice in one object")
+            seen.add(key)
+    return out
+
+
+def _constant(word: str) -> NoReturn:
+    raise _Refused(f"has {word}, which is not JSON")
+
+
+def _integer(word: str) -> int:
+    if len(word) > 17 or abs(value := int(word)) > limits.INTEGER_MAX:
+        raise _Refused(f"has the integer {word[:40]}, beyond 2^53")
+    return value
+
+
+def _float(word: str) -> float:
+    value = float(word)
+    if value in (float("inf"), float("-inf")):
+        raise _Refused(f"has the number {word[:40]}, which is too large")
+    return value
+
+
+def _check_surrogates(data: bytes, value: Any) -> None:
+    """Lone surrogates can only come from ``\\u`` escapes; they are not text and can't be written back."""
+    if b"\\ud" not in data and b"\\uD" not in data:
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise _Refused("has a lone surrogate, which is not text") from None
+
+
+def canonical(value: object) -> bytes:
+    """One spelling for a value: sorted keys, no white space, UTF-8, no trailing newline. For what is hashed."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+
+
+def pretty(value: object) -> bytes:
+    """One spelling for people and git: sorted keys, two spaces of indent, UTF-8, a trailing newline."""
+    return (json.dumps(value, sort_keys=True, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode("utf-8")

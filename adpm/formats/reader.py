@@ -1,0 +1,292 @@
+"""The typed, strict reader that every document goes through.
+
+A *decoder* is a function from a :class:`Node` to a value; it reports a broken rule with ``node.fail``. Faults are
+collected: a reader decodes the whole document, then :meth:`Document.finish` raises one ``DocumentError`` with all.
+
+    root = document.root.fields()
+    name = root.need("name", parsed(PackageName.parse))
+    tags = root.get("tags", list_of(text), default=())
+    root.close()                      # unknown keys are faults
+    document.finish()                 # raises if there was any fault
+    return Card(name=name, tags=tags)
+
+Between a fault and ``finish`` a decoded variable may hold None against its type; nothing but ``finish`` may follow.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar, cast
+
+from adpm import limits
+from adpm.errors import AdpmError, DocumentError, Fault
+
+__all__ = [
+    "Decoder",
+    "Document",
+    "Fields",
+    "Node",
+    "Plain",
+    "flag",
+    "integer",
+    "list_of",
+    "map_of",
+    "number",
+    "one_of",
+    "parsed",
+    "path_text",
+    "text",
+]
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+class Plain(str):
+    """A YAML scalar written without quotes: text where text is meant, a number or boolean where that is meant."""
+
+    __slots__ = ()
+
+
+class _Broken(Exception):
+    """Ends the decoding of one node; never leaves this module."""
+
+
+class Document:
+    """One parsed document, the faults found in it so far, and where its parts stand in the source."""
+
+    def __init__(
+        self, value: object, *, source: str, code: str, lines: Mapping[tuple[str | int, ...], int] | None = None
+    ) -> None:
+        self.source = source
+        self.code = code
+        self.faults: list[Fault] = []
+        self.lines = lines or {}
+        self.root = Node(self, (), value)
+
+    def report(self, path: tuple[str | int, ...], message: str) -> None:
+        self.faults.append(Fault(path_text(path), message, self.line(path)))
+
+    def line(self, path: tuple[str | int, ...]) -> int | None:
+        """The 1-based line on which the part at ``path`` begins, where the format knows lines."""
+        return self.lines.get(path)
+
+    def finish(self, hint: str | None = None) -> None:
+        """Raise ``DocumentError`` with all faults reported so far; return if there are none."""
+        if self.faults:
+            shown = self.faults[: limits.DOCUMENT_FAULTS]
+            if len(self.faults) > len(shown):
+                shown.append(Fault("", f"and {len(self.faults) - len(shown)} more"))
+            raise DocumentError(self.code, self.source, shown, hint=hint)
+
+
+def path_text(path: tuple[str | int, ...]) -> str:
+    """``("adapters", "sst", 0)`` as ``adapters.sst[0]``."""
+    out = ""
+    for part in path:
+        if isinstance(part, int):
+            out += f"[{part}]"
+        else:
+            out += f".{part[:80]}" if out else part[:80]
+    return out
+
+
+class Node:
+    """A value of the document together with its path."""
+
+    __slots__ = ("document", "path", "value")
+
+    def __init__(self, document: Document, path: tuple[str | int, ...], value: object) -> None:
+        self.document = document
+        self.path = path
+        self.value = value
+
+    @property
+    def line(self) -> int | None:
+        return self.document.line(self.path)
+
+    def fail(self, message: str) -> NoReturn:
+        """Report a fault here and end the decoding of this node."""
+        self.document.report(self.path, message)
+        raise _Broken
+
+    def decode(self, decoder: Decoder[T]) -> T | None:
+        """The decoded value, or None after a fault was reported."""
+        try:
+            return decoder(self)
+        except _Broken:
+            return None
+        except AdpmError as error:
+            self.document.report(self.path, str(error) if error.hint is None else f"{error} ({error.hint})")
+            return None
+
+    def fields(self) -> Fields:
+        if not isinstance(self.value, dict):
+            self.fail(f"expected a mapping, found {kind_of(self.value)}")
+        return Fields(self)
+
+    def items(self) -> Iterator[tuple[str, Node]]:
+        if not isinstance(self.value, dict):
+            self.fail(f"expected a mapping, found {kind_of(self.value)}")
+        for key, value in self.value.items():
+            yield str(key), Node(self.document, (*self.path, str(key)), value)
+
+    def elements(self) -> Iterator[Node]:
+        if not isinstance(self.value, list):
+            self.fail(f"expected a list, found {kind_of(self.value)}")
+        for i, value in enumerate(self.value):
+            yield Node(self.document, (*self.path, i), value)
+
+
+Decoder = Callable[[Node], T]
+
+
+class Fields:
+    """A mapping whose keys are known in advance."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self._values = cast("dict[str, object]", node.value)
+        self._known: list[str] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def need(self, key: str, decoder: Decoder[T]) -> T:
+        """The value at ``key``; a fault if it is missing."""
+        self._known.append(key)
+        if key not in self._values:
+            self.node.document.report((*self.node.path, key), "is missing")
+            return cast("T", None)
+        return cast("T", self._child(key).decode(decoder))
+
+    def get(self, key: str, decoder: Decoder[T], *, default: T | None = None) -> T:
+        """The value at ``key``, or ``default`` where it is absent or null."""
+        self._known.append(key)
+        if self._values.get(key) is None:
+            return cast("T", default)
+        return cast("T", self._child(key).decode(decoder))
+
+    def close(self) -> None:
+        """Report every key that nobody asked for."""
+        for key in self._values:
+            if key not in self._known:
+                close = difflib.get_close_matches(key, self._known, n=1)
+                meant = (
+                    f"; did you mean {close[0]!r}?" if close else f"; known keys are {', '.join(sorted(self._known))}"
+                )
+                self.node.document.report((*self.node.path, key), f"unknown key{meant}")
+
+    def _child(self, key: str) -> Node:
+        return Node(self.node.document, (*self.node.path, key), self._values[key])
+
+
+def kind_of(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, (int, float)):
+        return f"the number {value!r}"
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def text(node: Node) -> str:
+    """A non-empty text of at most ``limits.STRING_CHARACTERS`` characters."""
+    if not isinstance(node.value, str):
+        node.fail(f"expected a text, found {kind_of(node.value)}")
+    if not node.value:
+        node.fail("is empty")
+    if len(node.value) > limits.STRING_CHARACTERS:
+        node.fail(f"has {len(node.value)} characters, at most {limits.STRING_CHARACTERS} are allowed")
+    return str(node.value)
+
+
+def _scalar(node: Node) -> object:
+    """The value, a plain YAML scalar being read as the JSON scalar that it spells."""
+    if isinstance(node.value, Plain):
+        words: dict[str, object] = {"true": True, "false": False}
+        if node.value in words:
+            return words[node.value]
+        for cast_to in (int, float):
+            try:
+                return cast_to(node.value) if "_" not in node.value else node.value
+            except ValueError:
+                continue
+    return node.value
+
+
+def flag(node: Node) -> bool:
+    value = _scalar(node)
+    if not isinstance(value, bool):
+        node.fail(f"expected true or false, found {kind_of(value)}")
+    return value
+
+
+def integer(low: int, high: int = limits.INTEGER_MAX) -> Decoder[int]:
+    def decode(node: Node) -> int:
+        value = _scalar(node)
+        if isinstance(value, bool) or not isinstance(value, int):
+            node.fail(f"expected a whole number, found {kind_of(value)}")
+        if not low <= value <= high:
+            node.fail(f"{value} is not between {low} and {high}")
+        return value
+
+    return decode
+
+
+def number(node: Node) -> float:
+    """A finite number."""
+    value = _scalar(node)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        node.fail(f"expected a number, found {kind_of(value)}")
+    if not math.isfinite(value):
+        node.fail("is not a finite number")
+    return value
+
+
+def one_of(*words: str) -> Decoder[Any]:
+    """One of ``words``; typed Any so that a caller's Literal fits."""
+
+    def decode(node: Node) -> str:
+        value = text(node)
+        if value not in words:
+            close = difflib.get_close_matches(value, words, n=1)
+            node.fail(f"{value!r} is none of {', '.join(words)}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        return value
+
+    return decode
+
+
+def parsed(parse: Callable[[str], T]) -> Decoder[T]:
+    """A text that ``parse`` turns into a value; its ``AdpmError`` becomes the fault."""
+    return lambda node: parse(text(node))
+
+
+def list_of(decoder: Decoder[T], *, most: int = 10_000) -> Decoder[tuple[T, ...]]:
+    def decode(node: Node) -> tuple[T, ...]:
+        elements = list(node.elements())
+        if len(elements) > most:
+            node.fail(f"has {len(elements)} entries, at most {most} are allowed")
+        return tuple(cast("T", element.decode(decoder)) for element in elements)
+
+    return decode
+
+
+def map_of(key: Callable[[str], K], decoder: Decoder[T]) -> Decoder[dict[K, T]]:
+    """A mapping whose keys are data: each is parsed by ``key``, each value decoded."""
+
+    def decode(node: Node) -> dict[K, T]:
+        out: dict[K, T] = {}
+        for name, child in node.items():
+            name_node = Node(node.document, child.path, name)
+            parsed_key = name_node.decode(lambda n: key(str(n.value)))
+            value = child.decode(decoder)
+            out[cast("K", parsed_key)] = cast("T", value)
+        return out
+
+    return decode

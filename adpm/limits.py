@@ -1,0 +1,49 @@
+"""Every limit and timeout in one place, with its unit in its name. A document beyond a limit is refused, never cut."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Documents
+MANIFEST_BYTES: Final = 1 << 20
+LOCK_BYTES: Final = 64 << 20
+CARD_BYTES: Final = 256 << 10
+OCI_MANIFEST_BYTES: Final = 4 << 20
+INDEX_BYTES: Final = 64 << 20
+CONFIG_BYTES: Final = 1 << 20
+SAFETENSORS_HEADER_BYTES: Final = 16 << 20
+SAFETENSORS_TENSORS: Final = 50_000
+DOCUMENT_DEPTH: Final = 64
+DOCUMENT_FAULTS: Final = 100  # an error lists at most so many
+INTEGER_MAX: Final = (1 << 53) - 1  # beyond it JSON readers disagree
+STRING_CHARACTERS: Final = 100_000
+
+# Names and packages
+NAME_CHARACTERS: Final = 128
+NAME_PARTS: Final = 4
+VERSION_CHARACTERS: Final = 64
+PATH_CHARACTERS: Final = 255
+RELEASE_FILES: Final = 1_000
+COMPOSITION_DEPTH: Final = 16
+COMPOSITION_LEAVES: Final = 1_000
+
+# Base identity
+SKETCH_SAMPLES: Final = 256
+
+# Resolver
+RESOLVER_DECISIONS: Final = 10_000
+PREFETCH_THREADS: Final = 16
+
+# Network
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+READ_TIMEOUT_SECONDS: Final = 30.0
+RETRIES: Final = 3
+RETRY_PAUSE_SECONDS: Final = 0.2
+REDIRECTS: Final = 5
+CONNECTIONS: Final = 16
+CHUNK_BYTES: Final = 1 << 20
+BLOB_BYTES: Final = 64 << 30
+
+# Store
+QUARANTINE_SUFFIX: Final = ".corrupt"
+TEMPORARY_AGE_SECONDS: Final = 24 * 3600  # a temporary file older than this belongs to no living process
