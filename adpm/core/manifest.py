@@ -1,0 +1,66 @@
+"""``adapter.yaml`` as a value: what a project wants, and what a directory publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from packaging.version import Version
+
+from adpm.core.composition import Composition
+from adpm.core.names import Alias, PackageName
+from adpm.core.release import Metric
+from adpm.core.requirement import Requirement
+
+__all__ = ["BaseSource", "Manifest", "PackageHeader", "RegistrySource", "Wanted"]
+
+
+@dataclass(frozen=True, slots=True)
+class BaseSource:
+    """The project's base: a model id for people and, where its files lie here, the directory they lie in."""
+
+    model: str | None = None
+    revision: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySource:
+    """A registry by name and place. ``packages``: the patterns of names that it owns; empty: any name."""
+
+    name: str
+    url: str
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One line of ``adapters:``; ``registry`` pins the registry to ask, ``line`` is where it stands in the file."""
+
+    alias: Alias
+    requirement: Requirement
+    registry: str | None = None
+    line: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageHeader:
+    """``package:`` in a directory that is published."""
+
+    name: PackageName
+    version: Version
+    requires: tuple[Requirement, ...] = ()
+    description: str | None = None
+    task: str | None = None
+    language: str | None = None
+    license: str | None = None
+    metrics: tuple[Metric, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    base: BaseSource | None = None
+    registries: tuple[RegistrySource, ...] = ()
+    adapters: tuple[Wanted, ...] = ()
+    compose: Mapping[str, Composition] = field(default_factory=dict)
+    package: PackageHeader | None = None

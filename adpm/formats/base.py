@@ -1,0 +1,79 @@
+"""A base's identity as JSON, in cards, locks and indexes; and read from a model's directory without loading weights.
+
+The grammar and the sampling rule are in ``specs/base.md``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from typing import Any, Final
+
+from adpm import limits
+from adpm.core.base import BaseIdentity, Shape, Sketch
+from adpm.formats.reader import Fields, Node, integer, map_of, one_of, text
+
+__all__ = ["base_node", "base_value"]
+
+_DTYPES: Final = ("float64", "float32", "float16", "bfloat16")
+_HALF_MAX: Final = 65504.0
+
+
+def base_value(base: BaseIdentity) -> dict[str, Any]:
+    """``base`` as the JSON object that ``base_node`` reads; parts that are not known are left out."""
+    out: dict[str, Any] = {}
+    if base.model is not None:
+        out["model"] = base.model
+    if base.revision is not None:
+        out["revision"] = base.revision
+    if base.shape is not None:
+        out["shape"] = {"model_type": base.shape.model_type, **dict(base.shape.dimensions)}
+    if base.sketch is not None:
+        out["sketch"] = {"dtype": base.sketch.dtype, "values": _pack(base.sketch.values)}
+    return out
+
+
+def base_node(node: Node) -> BaseIdentity:
+    """Decode a base object."""
+    fields = node.fields()
+    base = BaseIdentity(
+        model=fields.get("model", text),
+        revision=fields.get("revision", text),
+        shape=fields.get("shape", _shape),
+        sketch=fields.get("sketch", _sketch),
+    )
+    fields.close()
+    return base
+
+
+def _shape(node: Node) -> Shape:
+    values = map_of(str, lambda n: text(n) if n.path[-1] == "model_type" else integer(1)(n))(node)
+    model_type = values.pop("model_type", None)
+    if not isinstance(model_type, str):
+        node.fail("has no model_type")
+    return Shape(model_type, tuple(sorted((name, size) for name, size in values.items() if isinstance(size, int))))
+
+
+def _sketch(node: Node) -> Sketch:
+    fields: Fields = node.fields()
+    sketch = Sketch(dtype=fields.need("dtype", one_of(*_DTYPES)), values=fields.need("values", _unpack))
+    fields.close()
+    return sketch
+
+
+def _pack(values: tuple[float, ...]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(values)}e", *values)).decode("ascii")
+
+
+def _unpack(node: Node) -> tuple[float, ...]:
+    try:
+        raw = base64.b64decode(text(node), validate=True)
+    except (binascii.Error, ValueError):
+        node.fail("is not base64")
+    if len(raw) != 2 * limits.SKETCH_SAMPLES:
+        node.fail(f"holds {len(raw) // 2} values, expected {limits.SKETCH_SAMPLES}")
+    values: tuple[float, ...] = struct.unpack(f"<{limits.SKETCH_SAMPLES}e", raw)
+    if not all(abs(value) <= _HALF_MAX for value in values):
+        node.fail("holds values that are not finite")
+    return values

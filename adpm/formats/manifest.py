@@ -1,0 +1,170 @@
+"""Reading ``adapter.yaml``. Its grammar is in ``specs/manifest.md``; editing it is in ``adpm.formats.edit``."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from adpm import limits
+from adpm.core.composition import leaves, parse_composition
+from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
+from adpm.core.names import Alias, PackageName, parse_version
+from adpm.core.requirement import Requirement
+from adpm.errors import UsageError
+from adpm.formats.card import language, license_, metric, task
+from adpm.formats.reader import Node, list_of, map_of, parsed, text
+from adpm.formats.yaml import YamlDocument, open_yaml
+
+__all__ = ["FILE_NAME", "open_manifest", "read_manifest", "registry_name"]
+
+FILE_NAME: Final = "adapter.yaml"
+_REGISTRY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+_PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,128}\Z")
+
+
+def registry_name(name: str) -> str:
+    """A registry's name: lower-case letters, digits, ``-``, ``_``; else ``UsageError`` (``registry-name-invalid``)."""
+    if not _REGISTRY.match(name):
+        raise UsageError(
+            "registry-name-invalid",
+            f"{name[:80]!r} is not a registry's name",
+            hint="use up to 64 lower-case letters, digits, '-' and '_', such as 'team'",
+        )
+    return name
+
+
+def read_manifest(data: bytes, source: str) -> Manifest:
+    """Read a manifest; raises ``DocumentError`` (``manifest-invalid``) with all its faults and their lines."""
+    return open_manifest(data, source)[0]
+
+
+def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
+    """The manifest and the document it was read from, for those who edit it."""
+    document = open_yaml(data, source=source, code="manifest-invalid", limit=limits.MANIFEST_BYTES)
+    if document.root.value is None:
+        return Manifest(), document
+    manifest = document.root.decode(_manifest)
+    document.finish()
+    assert manifest is not None  # noqa: S101 - finish has raised otherwise
+    return manifest, document
+
+
+def _manifest(node: Node) -> Manifest:
+    fields = node.fields()
+    manifest = Manifest(
+        base=fields.get("base", _base),
+        registries=fields.get("registries", list_of(_registry, most=100), default=()),
+        adapters=fields.get("adapters", _adapters, default=()),
+        compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
+        package=fields.get("package", _package),
+    )
+    fields.close()
+    if not node.document.faults:
+        _check_registries(node, manifest)
+        _check_compositions(node, manifest)
+    return manifest
+
+
+def _base(node: Node) -> BaseSource:
+    if isinstance(node.value, str):
+        return BaseSource(model=text(node))
+    fields = node.fields()
+    base = BaseSource(
+        model=fields.get("model", text), revision=fields.get("revision", text), path=fields.get("path", text)
+    )
+    fields.close()
+    if base.model is None and base.path is None:
+        node.fail("names neither a model nor a path")
+    return base
+
+
+def _registry(node: Node) -> RegistrySource:
+    fields = node.fields()
+    registry = RegistrySource(
+        name=fields.need("name", parsed(registry_name)),
+        url=fields.need("url", text),
+        packages=fields.get("packages", list_of(_pattern), default=()),
+    )
+    fields.close()
+    return registry
+
+
+def _pattern(node: Node) -> str:
+    pattern = text(node)
+    if not _PATTERN.match(pattern):
+        node.fail(f"{pattern[:80]!r} is not a pattern of package names such as 'team/*'")
+    return pattern
+
+
+def _adapters(node: Node) -> tuple[Wanted, ...]:
+    out = []
+    for name, child in node.items():
+        alias = child.decode(lambda _, name=name: Alias.parse(name))  # type: ignore[misc]
+        wanted = child.decode(lambda child, alias=alias: _wanted(child, alias))  # type: ignore[misc]
+        if wanted is not None:
+            out.append(wanted)
+    return tuple(out)
+
+
+def _wanted(node: Node, alias: Alias) -> Wanted:
+    if isinstance(node.value, str):
+        return Wanted(alias, Requirement.parse(text(node)), line=node.line)
+    fields = node.fields()
+    package = fields.need("package", parsed(PackageName.parse))
+    version = fields.get("version", text, default="")
+    registry = fields.get("registry", text)
+    fields.close()
+    return Wanted(alias, Requirement.parse(f"{package} {version or ''}"), registry, node.line)
+
+
+def _package(node: Node) -> PackageHeader:
+    fields = node.fields()
+    header = PackageHeader(
+        name=fields.need("name", parsed(PackageName.parse)),
+        version=fields.need("version", parsed(parse_version)),
+        requires=fields.get("requires", _requirements, default=()),
+        description=fields.get("description", text),
+        task=fields.get("task", task),
+        language=fields.get("language", language),
+        license=fields.get("license", license_),
+        metrics=fields.get("metrics", list_of(metric, most=1000), default=()),
+    )
+    fields.close()
+    return header
+
+
+def _requirements(node: Node) -> tuple[Requirement, ...]:
+    requirements = [r for r in list_of(parsed(Requirement.parse))(node) if r is not None]  # None: a reported fault
+    if len({requirement.name for requirement in requirements}) != len(requirements):
+        node.fail("requires one package twice; join the constraints with a comma")
+    return tuple(sorted(requirements, key=lambda requirement: requirement.name))
+
+
+def _check_registries(node: Node, manifest: Manifest) -> None:
+    names = [registry.name for registry in manifest.registries]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            node.document.report(("registries", i, "name"), f"a registry named {name!r} is declared above")
+    for wanted in manifest.adapters:
+        if wanted.registry is not None and wanted.registry not in names:
+            known = f"; declared are {', '.join(names)}" if names else ""
+            node.document.report(
+                ("adapters", str(wanted.alias)), f"no registry named {wanted.registry!r} is declared{known}"
+            )
+
+
+def _check_compositions(node: Node, manifest: Manifest) -> None:
+    """Names that can only be aliases must be declared; names with a ``/`` may be packages that the lock will bring."""
+    aliases = {str(wanted.alias) for wanted in manifest.adapters}
+    for name, composition in manifest.compose.items():
+        for leaf in dict.fromkeys(leaves(composition)):
+            if leaf not in aliases and not _may_be_package(leaf):
+                node.document.report(("compose", str(name)), f"{leaf!r} is no alias under adapters")
+
+
+def _may_be_package(leaf: str) -> bool:
+    try:
+        PackageName.parse(leaf)
+    except UsageError:
+        return False
+    return "/" in leaf

@@ -1,0 +1,241 @@
+"""OCI image manifests and indexes as adpm writes them: a release is a manifest, a package's index an image index.
+
+``skopeo``, ``oras`` and ``crane`` move what is written here without knowing adpm. See ``specs/release.md`` and
+``specs/registry.md`` for the normative text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from adpm import limits
+from adpm.core.base import BaseIdentity
+from adpm.core.names import Digest, PackageName, parse_version
+from adpm.core.release import Blob, File, Listing, Release
+from adpm.errors import DocumentError, Fault
+from adpm.formats.base import base_node, base_value
+from adpm.formats.card import requires_node, requires_value
+from adpm.formats.json import canonical, open_json
+from adpm.formats.reader import Decoder, Document, Fields, Node, integer, list_of, map_of, parsed, text
+
+__all__ = [
+    "ARTIFACT_TYPE",
+    "CARD_TYPE",
+    "FILE_TYPE",
+    "INDEX_TYPE",
+    "LAYOUT",
+    "MANIFEST_TYPE",
+    "package_path",
+    "read_index",
+    "read_release",
+    "write_index",
+    "write_release",
+]
+
+MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
+ARTIFACT_TYPE: Final = "application/vnd.adpm.adapter.v1+json"
+CARD_TYPE: Final = "application/vnd.adpm.card.v1+json"
+FILE_TYPE: Final = "application/vnd.adpm.file.v1"
+LAYOUT: Final = canonical({"imageLayoutVersion": "1.0.0"})
+
+_TITLE: Final = "org.opencontainers.image.title"
+_REF: Final = "org.opencontainers.image.ref.name"
+_CREATED: Final = "org.opencontainers.image.created"
+_REQUIRES: Final = "dev.adpm.requires"
+_BASE: Final = "dev.adpm.base"
+_YANKED: Final = "dev.adpm.yanked"
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
+_PATH_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
+
+
+def package_path(value: str) -> str:
+    """A file's path inside a package: relative, ``/``-separated parts of ``[A-Za-z0-9._+-]`` that start with no dot.
+
+    Raises ``DocumentError`` (``path-invalid``): nothing that could leave a directory, hide in it, or differ only in
+    how a file system folds it comes in here.
+    """
+    parts = value.split("/")
+    if len(value) > limits.PATH_CHARACTERS or not all(_PATH_PART.match(part) for part in parts):
+        raise DocumentError("path-invalid", f"the path {value[:80]!r}", [Fault("", "is not a plain relative path")])
+    return str(PurePosixPath(*parts))
+
+
+def write_release(card: bytes, files: Iterable[File]) -> bytes:
+    """The canonical OCI manifest over a card's bytes and a package's files, whatever their order."""
+    ordered = sorted(files, key=lambda f: f.path)
+    return canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": ARTIFACT_TYPE,
+            "config": {"mediaType": CARD_TYPE, "digest": Digest.of(card), "size": len(card)},
+            "layers": [
+                {
+                    "mediaType": FILE_TYPE,
+                    "digest": file.blob.digest,
+                    "size": file.blob.size,
+                    "annotations": {_TITLE: file.path},
+                }
+                for file in ordered
+            ],
+        }
+    )
+
+
+def read_release(data: bytes, source: str) -> Release:
+    """Read a release's manifest; raises ``DocumentError`` (``release-invalid``).
+
+    Strict: it must be the very bytes that ``write_release`` makes of its content, so that one content has one digest.
+    """
+    document = open_json(data, source=source, code="release-invalid", limit=limits.OCI_MANIFEST_BYTES)
+    root = document.root.decode(Node.fields)
+    document.finish()
+    assert root is not None  # noqa: S101 - finish has raised otherwise
+    root.need("schemaVersion", _exactly(2))
+    root.need("mediaType", _exactly(MANIFEST_TYPE))
+    root.need("artifactType", _exactly(ARTIFACT_TYPE))
+    card = root.need("config", _descriptor(CARD_TYPE))
+    files = root.need("layers", list_of(_file, most=limits.RELEASE_FILES))
+    root.close()
+    document.finish()
+    folded = [file.path.lower() for file in files]
+    if len(set(folded)) != len(folded):
+        document.report(("layers",), "two files have the same path (capital letters don't tell files apart everywhere)")
+    elif [file.path for file in files] != sorted(file.path for file in files):
+        document.report(("layers",), "files are not sorted by path")
+    elif data != _spelled_as_written(card, files):
+        document.report((), "is not in canonical form")
+    document.finish()
+    return Release(Blob(Digest.of(data), len(data)), card, files)
+
+
+def _spelled_as_written(card: Blob, files: tuple[File, ...]) -> bytes:
+    value = json.loads(write_release(b"", files))
+    value["config"] |= {"digest": card.digest, "size": card.size}
+    return canonical(value)
+
+
+def _exactly(wanted: object) -> Decoder[None]:
+    def decode(node: Node) -> None:
+        if node.value != wanted or type(node.value) is not type(wanted):
+            node.fail(f"must be {wanted!r}")
+
+    return decode
+
+
+def _descriptor(media_type: str) -> Decoder[Blob]:
+    def decode(node: Node) -> Blob:
+        fields = node.fields()
+        blob = _blob(fields, media_type)
+        fields.close()
+        return blob
+
+    return decode
+
+
+def _blob(fields: Fields, media_type: str) -> Blob:
+    fields.need("mediaType", _exactly(media_type))
+    return Blob(
+        digest=fields.need("digest", parsed(Digest.parse)), size=fields.need("size", integer(0, limits.BLOB_BYTES))
+    )
+
+
+def _file(node: Node) -> File:
+    fields = node.fields()
+    blob = _blob(fields, FILE_TYPE)
+    path = fields.need("annotations", _title)
+    fields.close()
+    return File(path, blob)
+
+
+def _title(node: Node) -> str:
+    fields = node.fields()
+    path = fields.need(_TITLE, parsed(package_path))
+    fields.close()
+    return path
+
+
+def write_index(listings: Iterable[Listing]) -> bytes:
+    """The canonical image index over a package's releases, by version; what the resolver needs are annotations."""
+    ordered = sorted(listings, key=lambda entry: (entry.version, entry.manifest.digest))
+    return canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": INDEX_TYPE,
+            "manifests": [
+                {
+                    "mediaType": MANIFEST_TYPE,
+                    "artifactType": ARTIFACT_TYPE,
+                    "digest": entry.manifest.digest,
+                    "size": entry.manifest.size,
+                    "annotations": _annotations(entry),
+                }
+                for entry in ordered
+            ],
+        }
+    )
+
+
+def _annotations(entry: Listing) -> dict[str, str]:
+    out = {_REF: str(entry.version), _BASE: canonical(base_value(entry.base)).decode("utf-8")}
+    if entry.requires:
+        out[_REQUIRES] = canonical(requires_value(entry.requires)).decode("utf-8")
+    if entry.yanked is not None:
+        out[_YANKED] = entry.yanked
+    if entry.published is not None:
+        out[_CREATED] = entry.published
+    return out
+
+
+def read_index(data: bytes, name: PackageName, source: str) -> tuple[Listing, ...]:
+    """Read a package's index; raises ``DocumentError`` (``index-invalid``). Foreign annotations are ignored."""
+    document = open_json(data, source=source, code="index-invalid", limit=limits.INDEX_BYTES)
+    root = document.root.decode(Node.fields)
+    document.finish()
+    assert root is not None  # noqa: S101 - finish has raised otherwise
+    root.need("schemaVersion", _exactly(2))
+    root.need("mediaType", _exactly(INDEX_TYPE))
+    entries = root.need("manifests", list_of(lambda node: _listing(node, name), most=1_000_000))
+    root.close()
+    document.finish(hint="the owner of the registry can rebuild the index from its releases")
+    return entries
+
+
+def _listing(node: Node, name: PackageName) -> Listing:
+    fields = node.fields()
+    manifest = _blob(fields, MANIFEST_TYPE)
+    fields.need("artifactType", _exactly(ARTIFACT_TYPE))
+    notes = fields.need("annotations", map_of(str, lambda n: str(n.value) if n.value == "" else text(n)))
+    fields.close()
+    if notes is None:
+        node.fail("has no readable annotations")
+    published = notes.get(_CREATED)
+    if published is not None and not _TIME.match(published):
+        node.fail(f"{_CREATED} is not a time such as 2026-01-31T12:00:00Z")
+    return Listing(
+        name=name,
+        version=parse_version(notes.get(_REF, "")),
+        manifest=manifest,
+        requires=_embedded(node, notes, _REQUIRES, requires_node) or (),
+        base=_embedded(node, notes, _BASE, base_node) or BaseIdentity(None, None, None, None),
+        yanked=notes.get(_YANKED),
+        published=published,
+    )
+
+
+def _embedded(node: Node, notes: dict[str, str], key: str, decoder: Decoder[Any]) -> Any:
+    """An annotation that is itself JSON: its faults are faults of the index."""
+    if key not in notes:
+        return None
+    inner: Document = open_json(
+        notes[key].encode("utf-8"), source=f"annotation {key}", code="index-invalid", limit=limits.CARD_BYTES
+    )
+    value = inner.root.decode(decoder)
+    for fault in inner.faults:
+        node.document.report((*node.path, "annotations", key), str(fault))
+    return value
