@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from adpm import limits
 
-__all__ = ["BaseIdentity", "Shape", "Sketch", "canonical_weight", "positions", "shape_of_config"]
+__all__ = ["DIMENSIONS", "BaseIdentity", "Shape", "Sketch", "canonical_weight", "positions", "shape_of_config"]
 
 # What each dimension is called in the config.json of the families we know; the first that is there counts.
-_DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
+DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "hidden_size": ("hidden_size", "d_model", "dim", "n_embd"),
     "num_hidden_layers": ("num_hidden_layers", "encoder_layers", "num_layers", "n_layers", "n_layer"),
     "num_decoder_layers": ("num_decoder_layers", "decoder_layers"),
@@ -53,7 +53,7 @@ class Shape:
         if self.model_type != other.model_type:
             return f"trained for model type {self.model_type}; the project's base is {other.model_type}"
         mine, theirs = dict(self.dimensions), dict(other.dimensions)
-        differing = [name for name in _DIMENSIONS if mine.get(name) != theirs.get(name)]
+        differing = [name for name in DIMENSIONS if mine.get(name) != theirs.get(name)]
         if not differing:
             return None
         trained = ", ".join(f"{_WORDS[name]} {mine.get(name, 'unset')}" for name in differing)
@@ -65,7 +65,7 @@ class Shape:
 def shape_of_config(config: Mapping[str, Any]) -> Shape:
     """The shape from a transformers ``config.json`` (or ``config.to_dict()``); unknown families keep what they name."""
     found: dict[str, int] = {}
-    for name, keys in _DIMENSIONS.items():
+    for name, keys in DIMENSIONS.items():
         values = (config.get(key) for key in keys)
         value = next((v for v in values if isinstance(v, int) and not isinstance(v, bool)), None)
         if value is not None:

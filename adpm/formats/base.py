@@ -11,8 +11,8 @@ import struct
 from typing import Any, Final
 
 from adpm import limits
-from adpm.core.base import BaseIdentity, Shape, Sketch
-from adpm.formats.reader import Fields, Node, integer, map_of, one_of, text
+from adpm.core.base import DIMENSIONS, BaseIdentity, Shape, Sketch
+from adpm.formats.reader import Fields, Node, integer, one_of, text
 
 __all__ = ["base_node", "base_value"]
 
@@ -48,11 +48,11 @@ def base_node(node: Node) -> BaseIdentity:
 
 
 def _shape(node: Node) -> Shape:
-    values = map_of(str, lambda n: text(n) if n.path[-1] == "model_type" else integer(1)(n))(node)
-    model_type = values.pop("model_type", None)
-    if not isinstance(model_type, str):
-        node.fail("has no model_type")
-    return Shape(model_type, tuple(sorted((name, size) for name, size in values.items() if isinstance(size, int))))
+    fields = node.fields()
+    model_type = fields.need("model_type", text)
+    sizes = {name: fields.get(name, integer(1)) for name in DIMENSIONS}
+    fields.close()
+    return Shape(model_type, tuple(sorted((name, size) for name, size in sizes.items() if size is not None)))
 
 
 def _sketch(node: Node) -> Sketch:

@@ -63,14 +63,13 @@ def metric(node: Node) -> Metric:
 
 def requires_node(node: Node) -> tuple[Requirement, ...]:
     """``{"lang/en": ">=1,<2"}``: package names to constraints in the requirement grammar."""
-    constraints = map_of(PackageName.parse, lambda n: "" if n.value == "" else text(n))(node)
-    out = []
-    for name, constraint in constraints.items():
-        child = Node(node.document, (*node.path, str(name)), constraint)
-        requirement = child.decode(lambda n, name=name: Requirement.parse(f"{name} {n.value}"))  # type: ignore[misc]
-        if requirement is not None:
-            out.append(requirement)
-    return tuple(sorted(out, key=lambda r: r.name))
+    requirements = map_of(PackageName.parse, _requirement)(node).values()
+    return tuple(sorted(requirements, key=lambda requirement: requirement.name))
+
+
+def _requirement(node: Node) -> Requirement:
+    constraint = "" if node.value == "" else text(node)
+    return Requirement.parse(f"{node.path[-1]} {constraint}")
 
 
 def requires_value(requires: tuple[Requirement, ...]) -> dict[str, str]:

@@ -97,16 +97,11 @@ def _pattern(node: Node) -> str:
 
 
 def _adapters(node: Node) -> tuple[Wanted, ...]:
-    out = []
-    for name, child in node.items():
-        alias = child.decode(lambda _, name=name: Alias.parse(name))  # type: ignore[misc]
-        wanted = child.decode(lambda child, alias=alias: _wanted(child, alias))  # type: ignore[misc]
-        if wanted is not None:
-            out.append(wanted)
-    return tuple(out)
+    return tuple(map_of(Alias.parse, _wanted)(node).values())
 
 
-def _wanted(node: Node, alias: Alias) -> Wanted:
+def _wanted(node: Node) -> Wanted:
+    alias = Alias(node.path[-1])  # checked by map_of
     if isinstance(node.value, str):
         return Wanted(alias, Requirement.parse(text(node)), line=node.line)
     fields = node.fields()
@@ -134,7 +129,7 @@ def _package(node: Node) -> PackageHeader:
 
 
 def _requirements(node: Node) -> tuple[Requirement, ...]:
-    requirements = [r for r in list_of(parsed(Requirement.parse))(node) if r is not None]  # None: a reported fault
+    requirements = list_of(parsed(Requirement.parse))(node)
     if len({requirement.name for requirement in requirements}) != len(requirements):
         node.fail("requires one package twice; join the constraints with a comma")
     return tuple(sorted(requirements, key=lambda requirement: requirement.name))

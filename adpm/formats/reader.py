@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 from adpm import limits
 from adpm.errors import AdpmError, DocumentError, Fault
@@ -127,11 +127,12 @@ class Node:
             self.fail(f"expected a mapping, found {kind_of(self.value)}")
         return Fields(self)
 
-    def items(self) -> Iterator[tuple[str, Node]]:
+    def children(self) -> Iterator[Node]:
+        """The values of a mapping; the key is the last part of each one's path."""
         if not isinstance(self.value, dict):
             self.fail(f"expected a mapping, found {kind_of(self.value)}")
         for key, value in self.value.items():
-            yield str(key), Node(self.document, (*self.path, str(key)), value)
+            yield Node(self.document, (*self.path, str(key)), value)
 
     def elements(self) -> Iterator[Node]:
         if not isinstance(self.value, list):
@@ -162,12 +163,16 @@ class Fields:
             return cast("T", None)
         return cast("T", self._child(key).decode(decoder))
 
-    def get(self, key: str, decoder: Decoder[T], *, default: T | None = None) -> T:
+    @overload
+    def get(self, key: str, decoder: Decoder[T]) -> T | None: ...
+    @overload
+    def get(self, key: str, decoder: Decoder[T], *, default: T) -> T: ...
+    def get(self, key: str, decoder: Decoder[T], *, default: T | None = None) -> T | None:
         """The value at ``key``, or ``default`` where it is absent or null."""
         self._known.append(key)
         if self._values.get(key) is None:
-            return cast("T", default)
-        return cast("T", self._child(key).decode(decoder))
+            return default
+        return self._child(key).decode(decoder)
 
     def close(self) -> None:
         """Report every key that nobody asked for."""
@@ -268,25 +273,28 @@ def parsed(parse: Callable[[str], T]) -> Decoder[T]:
 
 
 def list_of(decoder: Decoder[T], *, most: int = 10_000) -> Decoder[tuple[T, ...]]:
+    """A list of at most ``most`` entries; entries with faults are reported and left out."""
+
     def decode(node: Node) -> tuple[T, ...]:
         elements = list(node.elements())
         if len(elements) > most:
             node.fail(f"has {len(elements)} entries, at most {most} are allowed")
-        return tuple(cast("T", element.decode(decoder)) for element in elements)
+        values = [element.decode(decoder) for element in elements]
+        return tuple(value for value in values if value is not None)
 
     return decode
 
 
 def map_of(key: Callable[[str], K], decoder: Decoder[T]) -> Decoder[dict[K, T]]:
-    """A mapping whose keys are data: each is parsed by ``key``, each value decoded."""
+    """A mapping whose keys are data: each is parsed by ``key``; entries with faults are reported and left out."""
 
     def decode(node: Node) -> dict[K, T]:
         out: dict[K, T] = {}
-        for name, child in node.items():
-            name_node = Node(node.document, child.path, name)
-            parsed_key = name_node.decode(lambda n: key(str(n.value)))
+        for child in node.children():
+            parsed_key = child.decode(lambda n: key(str(n.path[-1])))
             value = child.decode(decoder)
-            out[cast("K", parsed_key)] = cast("T", value)
+            if parsed_key is not None and value is not None:
+                out[parsed_key] = value
         return out
 
     return decode

@@ -132,7 +132,7 @@ class _Builder:
             self._begin_value(event)
             return
         value: object = event.value
-        if event.style is None:
+        if not event.style:  # a plain scalar; libyaml's binding says "" where the Python parser says None
             value = None if event.value in _NULLS else Plain(event.value)
         self._place(value, event)
         self.spans[tuple(self._path)] = Span(_at(event.start_mark), _at(event.end_mark))
