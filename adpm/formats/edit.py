@@ -1,0 +1,239 @@
+"""Editing ``adapter.yaml`` in place: only the lines that must change do; comments, order and spelling of the rest stay.
+
+Each function takes the file's bytes and returns new ones. The result is read again and compared with what was meant;
+where that fails (a layout this module does not know), ``UsageError`` (``manifest-layout``) says so and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from typing import Final
+
+from adpm.core.manifest import BaseSource, Manifest, RegistrySource, Wanted
+from adpm.core.names import Alias
+from adpm.errors import AdpmError, NotFoundError, UsageError
+from adpm.formats.manifest import open_manifest
+from adpm.formats.yaml import Path, Span, YamlDocument
+
+__all__ = ["add_adapter", "add_registry", "new_manifest", "remove_adapter", "remove_registry"]
+
+_BREAK: Final = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
+_BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: (?:==|~=|>=|<=|!=|>|<)[A-Za-z0-9.*+!,<>=~]+)?\Z")
+_WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+
+
+def new_manifest(base: BaseSource) -> bytes:
+    """The manifest that ``adpm init`` writes."""
+    if base.path is None and base.revision is None:
+        value = _scalar(base.model or "", flow=False)
+    else:
+        value = _flow({"model": base.model, "revision": base.revision, "path": base.path})
+    return f"base: {value}\nregistries: []\nadapters: {{}}\n".encode()
+
+
+def add_adapter(data: bytes, wanted: Wanted, source: str) -> bytes:
+    """Add ``wanted``, or replace what its alias asked for."""
+    if wanted.registry is None:
+        value = _scalar(str(wanted.requirement), flow=False)
+        inner = _scalar(str(wanted.requirement), flow=True)
+    else:
+        constraint = wanted.requirement.constraint or None
+        value = _flow({"package": wanted.requirement.name, "version": constraint, "registry": wanted.registry})
+        inner = value
+
+    def meant(before: Manifest) -> Manifest:
+        kept = [w if w.alias != wanted.alias else wanted for w in before.adapters]
+        return dataclasses.replace(before, adapters=(*kept, *([] if wanted in kept else [wanted])))
+
+    return _edit(data, source, lambda text: text.put("adapters", str(wanted.alias), value, inner), meant)
+
+
+def remove_adapter(data: bytes, alias: Alias, source: str) -> bytes:
+    """Remove ``alias``; ``NotFoundError`` (``alias-unknown``) if there is none such."""
+    before, _ = open_manifest(data, source)
+    kept = tuple(w for w in before.adapters if w.alias != alias)
+    if len(kept) == len(before.adapters):
+        known = ", ".join(str(w.alias) for w in before.adapters) or "none"
+        raise NotFoundError("alias-unknown", f"{source} has no adapter {alias!r}", hint=f"its adapters are: {known}")
+    using = [name for name, composition in before.compose.items() if alias in _names(composition)]
+    if using:
+        raise UsageError(
+            "alias-used",
+            f"{alias!r} is used by the composition {using[0]!r}",
+            hint=f"change or remove compose.{using[0]} in {source} first",
+        )
+    return _edit(
+        data, source, lambda text: text.drop("adapters", str(alias)), lambda m: dataclasses.replace(m, adapters=kept)
+    )
+
+
+def add_registry(data: bytes, registry: RegistrySource, source: str) -> bytes:
+    """Add a registry behind the others, or replace the one of that name in its place."""
+    value = _flow({"name": registry.name, "url": registry.url, "packages": list(registry.packages) or None})
+    before, _ = open_manifest(data, source)
+    names = [r.name for r in before.registries]
+    place = names.index(registry.name) if registry.name in names else None
+
+    def meant(manifest: Manifest) -> Manifest:
+        registries = list(manifest.registries)
+        if place is None:
+            registries.append(registry)
+        else:
+            registries[place] = registry
+        return dataclasses.replace(manifest, registries=tuple(registries))
+
+    return _edit(data, source, lambda text: text.put("registries", place, value, value), meant)
+
+
+def remove_registry(data: bytes, name: str, source: str) -> bytes:
+    """Remove the registry ``name``; ``NotFoundError`` (``registry-unknown``) if there is none such."""
+    before, _ = open_manifest(data, source)
+    names = [r.name for r in before.registries]
+    if name not in names:
+        raise NotFoundError(
+            "registry-unknown",
+            f"{source} declares no registry {name!r}",
+            hint=f"its registries are: {', '.join(names) or 'none'}",
+        )
+    kept = tuple(r for r in before.registries if r.name != name)
+    return _edit(
+        data,
+        source,
+        lambda text: text.drop("registries", names.index(name)),
+        lambda m: dataclasses.replace(m, registries=kept),
+    )
+
+
+def _names(composition: object) -> set[str]:
+    return set(re.findall(r"[A-Za-z0-9][A-Za-z0-9._/-]*", str(composition)))
+
+
+def _edit(data: bytes, source: str, change: Callable[[_Text], None], meant: Callable[[Manifest], Manifest]) -> bytes:
+    before, document = open_manifest(data, source)
+    text = _Text(data.decode("utf-8"), document)
+    try:
+        change(text)
+        edited = text.joined().encode("utf-8")
+        if open_manifest(edited, source)[0] == meant(before):
+            return edited
+        why = "the change would alter other parts of it"
+    except AdpmError as error:
+        why = error.what
+    raise UsageError("manifest-layout", f"{source} can't be edited by adpm", cause=why, hint="make the change by hand")
+
+
+class _Text:
+    """The lines of a file and where the parts of its document stand in them."""
+
+    def __init__(self, text: str, document: YamlDocument) -> None:
+        breaks = _BREAK.findall(text)
+        self.lines = _BREAK.split(text)
+        self.breaks = [*breaks, ""]
+        self.newline = breaks[0] if breaks else "\n"
+        self.spans, self.keys = document.spans, document.keys
+        self.root = document.root.value
+
+    def joined(self) -> str:
+        return "".join(line + end for line, end in zip(self.lines, self.breaks, strict=True))
+
+    def put(self, section: str, key: str | int | None, value: str, inner: str) -> None:
+        """Set ``section[key]`` (``key`` None: append to a list). ``inner`` is the value's spelling inside ``{}``."""
+        entries = self._entries(section)
+        item = f"{key}: " if isinstance(key, str) else "- "
+        if (section,) not in self.keys:
+            self._append([f"{section}:", f"  {item}{value}"])
+        elif key is not None and (section, key) in self.spans:
+            self._replace(self.spans[section, key], inner if self.spans[section,].flow else value)
+        elif not entries:
+            self._replace(self.spans[section,], "")
+            line = self.keys[section,].start[0]
+            self.lines[line] = self.lines[line].rstrip(" ")
+            self._insert(line + 1, f"  {item}{value}")
+        elif self.spans[section,].flow:
+            end_line, end_column = self._last(entries[-1])
+            prefix = f", {key}: " if isinstance(key, str) else ", "
+            line_text = self.lines[end_line]
+            self.lines[end_line] = line_text[:end_column] + prefix + inner + line_text[end_column:]
+        else:
+            first = self._first(entries[0])
+            indent = self.lines[first[0]][: first[1]]
+            self._insert(self._last(entries[-1])[0] + 1, f"{indent}{item}{value}")
+
+    def drop(self, section: str, key: str | int) -> None:
+        """Remove ``section[key]``, which exists."""
+        entries = self._entries(section)
+        place = entries.index((section, key))
+        if self.spans[section,].flow:
+            if len(entries) == 1:
+                start, end = self._first(entries[0]), self._last(entries[0])
+            elif place + 1 < len(entries):
+                start, end = self._first(entries[place]), self._first(entries[place + 1])
+            else:
+                start, end = self._last(entries[place - 1]), self._last(entries[place])
+            self._replace(Span(start, end), "")
+            return
+        first, last = self._first(entries[place])[0], self._last(entries[place])[0]
+        del self.lines[first : last + 1], self.breaks[first : last + 1]
+        if len(entries) == 1:
+            empty = " []" if isinstance(key, int) else " {}"
+            line, column = self.keys[section,].end
+            colon = self.lines[line].index(":", column) + 1
+            self.lines[line] = self.lines[line][:colon] + empty + self.lines[line][colon:]
+
+    def _entries(self, section: str) -> list[Path]:
+        """The paths of a section's entries, in the file's order."""
+        return sorted((path for path in self.spans if len(path) == 2 and path[0] == section), key=self._first)
+
+    def _first(self, path: Path) -> tuple[int, int]:
+        """Where an entry begins: its key, or the dash of a list's item."""
+        if path in self.keys:
+            return self.keys[path].start
+        line, column = self.spans[path].start
+        dash = self.lines[line].rfind("-", 0, column)
+        return (line, dash) if self.lines[line][:column].strip() == "-" else (line, column)
+
+    def _last(self, path: Path) -> tuple[int, int]:
+        """Just behind an entry's last character; block collections themselves end where the next token begins."""
+        return max(
+            span.end
+            for other, span in self.spans.items()
+            if other[: len(path)] == path and (span.flow or not any(p[:-1] == other for p in self.spans if p))
+        )
+
+    def _replace(self, span: Span, value: str) -> None:
+        (first, start), (last, end) = span.start, span.end
+        joined = self.lines[first][:start] + value + self.lines[last][end:]
+        self.lines[first : last + 1] = [joined]
+        self.breaks[first : last + 1] = [self.breaks[last]]
+
+    def _insert(self, line: int, text: str) -> None:
+        if line > 0 and not self.breaks[line - 1]:
+            self.breaks[line - 1] = self.newline
+        self.lines.insert(line, text)
+        self.breaks.insert(line, self.newline)
+
+    def _append(self, texts: list[str]) -> None:
+        while self.lines and not self.lines[-1].strip():
+            del self.lines[-1], self.breaks[-1]
+        for text in texts:
+            self._insert(len(self.lines), text)
+
+
+def _scalar(value: str, *, flow: bool) -> str:
+    """``value`` as a YAML scalar: bare where that can't be misread, else in double quotes."""
+    if _BARE.match(value) and value.lower() not in _WORDS and not (flow and re.search(r"[,\[\]{}]", value)):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _flow(parts: dict[str, str | list[str] | None]) -> str:
+    spelled = []
+    for key, value in parts.items():
+        if isinstance(value, list):
+            spelled.append(f"{key}: [{', '.join(json.dumps(v) for v in value)}]")
+        elif value is not None:
+            spelled.append(f"{key}: {_scalar(value, flow=True)}")
+    return "{" + ", ".join(spelled) + "}"
