@@ -41,9 +41,15 @@ RETRIES: Final = 3
 RETRY_PAUSE_SECONDS: Final = 0.2
 REDIRECTS: Final = 5
 CONNECTIONS: Final = 16
+RETRY_PAUSE_MAX_SECONDS: Final = 20.0  # a server that asks for a longer pause is told of as an error
+STALL_SECONDS: Final = 30.0  # in so long a time at least
+STALL_BYTES: Final = 1024  # so many bytes must arrive, or the connection counts as dead
 CHUNK_BYTES: Final = 1 << 20
 BLOB_BYTES: Final = 64 << 30
 
 # Store
+BATCH_FILES: Final = 64  # a batch is synced when so many files wait for it
+BATCH_BYTES: Final = 512 << 20  # or so many bytes
+SYNC_THREADS: Final = 16
 QUARANTINE_SUFFIX: Final = ".corrupt"
 TEMPORARY_AGE_SECONDS: Final = 24 * 3600  # a temporary file older than this belongs to no living process

@@ -1,0 +1,128 @@
+"""Files that are whole or absent, also after a kill or a power cut.
+
+A file is written under a unique name in a temporary directory of the same file system, synced, then linked to its
+final name, which never replaces what is there; then the directory is synced. Whoever sees the final name sees every
+byte. ``kill -9`` leaves at most a temporary file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from adpm import limits
+from adpm.store.parallel import in_parallel
+
+__all__ = ["create", "link_into_place", "remove_stale", "replace", "sync", "sync_all", "temporary"]
+
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def temporary(directory: Path) -> tuple[int, Path]:
+    """A new empty file of mode 0600 in ``directory``, made if needed: its descriptor and path."""
+    path = directory / f".adpm-{os.getpid()}-{secrets.token_hex(8)}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600), path
+    except FileNotFoundError:
+        directory.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o600), path
+
+
+def link_into_place(source: Path, final: Path) -> tuple[bool, set[Path]]:
+    """Give ``source`` the name ``final`` unless that name is taken; ``source`` is gone afterwards.
+
+    Returns whether the name was free, and the directories to sync before anyone is told so.
+    """
+    directories = _make_parents(final)
+    try:
+        os.link(source, final)
+    except FileExistsError:
+        source.unlink()
+        return False, directories  # the other writer may not have synced yet, so we do
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if final.exists():
+            source.unlink()
+            return False, directories
+        source.rename(final)  # no hard links here: check-then-rename is the best this file system can do
+        return True, directories
+    source.unlink()
+    return True, directories
+
+
+def _make_parents(path: Path) -> set[Path]:
+    """Make the directories above ``path``; those that got or may get a new entry."""
+    changed = {path.parent}
+    missing = path.parent
+    while not missing.exists():
+        missing = missing.parent
+        changed.add(missing)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return changed
+
+
+def create(temporaries: Path, final: Path, data: bytes, *, mode: int = 0o444) -> bool:
+    """Write ``data`` durably to ``final`` unless it exists; whether it was free."""
+    written = _write(temporaries, data, mode)
+    free, directories = link_into_place(written, final)
+    sync_all(directories)
+    return free
+
+
+def replace(temporaries: Path, final: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write ``data`` durably to ``final``, atomically in place of what may be there."""
+    written = _write(temporaries, data, mode)
+    directories = _make_parents(final)
+    written.replace(final)
+    sync_all(directories)
+
+
+def _write(temporaries: Path, data: bytes, mode: int) -> Path:
+    descriptor, path = temporary(temporaries)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def sync(path: Path) -> None:
+    """Wait until what was written to the file or directory is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """``sync`` of each path, at once: the file system puts syncs that wait together into one commit of its journal."""
+    in_parallel(sync, list(paths), threads=limits.SYNC_THREADS)
+
+
+def remove_stale(directory: Path, *, dry_run: bool = False) -> int:
+    """Remove files older than ``limits.TEMPORARY_AGE_SECONDS``; the bytes that they took."""
+    before = time.time() - limits.TEMPORARY_AGE_SECONDS
+    removed = 0
+    for path in directory.iterdir() if directory.is_dir() else ():
+        try:
+            status = path.lstat()
+            if status.st_mtime < before:
+                if not dry_run:
+                    path.unlink()
+                removed += status.st_size
+        except FileNotFoundError:
+            continue  # its writer was alive after all, and done
+    return removed

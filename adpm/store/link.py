@@ -1,0 +1,150 @@
+"""Linking an object out to a user's directory, in the cheapest way that the file system can.
+
+| way | what a user's write into it does |
+|---|---|
+| reflink | nothing: the file is its own, blocks are shared until then |
+| hard link, symbolic link | refused, since objects are read-only; forced, it damages the object, and `map` says so |
+| copy | nothing |
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from adpm.core.release import Blob
+from adpm.errors import NotFoundError, StoreError
+from adpm.store.durable import temporary
+from adpm.store.layout import object_path
+
+__all__ = ["Linker"]
+
+_FICLONE: Final = 0x40049409  # linux/fs.h
+_CANNOT: Final = frozenset(
+    {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EINVAL, errno.EMLINK, errno.EACCES}
+)
+
+
+class Linker:
+    """Links objects of one store out; remembers what worked between which two file systems."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._first: dict[tuple[int, int], int] = {}
+
+    def link_out(self, blob: Blob, target: Path) -> str:
+        """Make ``target`` a file with the object's bytes, replacing what is there; the way it was done, as a word.
+
+        ``target`` is whole or as before at every moment. The bytes are not hashed here. Raises ``NotFoundError``
+        (``object-missing``), ``StoreError`` (``link-failed``).
+        """
+        source = object_path(self._root, blob.digest)
+        try:
+            return self._link(source, target)
+        except FileNotFoundError as error:
+            if os.path.exists(source):  # noqa: PTH110 - a text, as everywhere in the store
+                raise _failed(blob, target, error) from error
+            raise NotFoundError(
+                "object-missing",
+                f"{blob.digest} is not in the store {self._root}",
+                hint="run 'adpm install' to fetch it",
+                blob=blob,
+            ) from None
+        except OSError as error:
+            raise _failed(blob, target, error) from error
+
+    def _link(self, source: str, target: Path) -> str:
+        try:
+            directory = target.parent.stat()
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            directory = target.parent.stat()
+        pair = (os.stat(source).st_dev, directory.st_dev)  # noqa: PTH116 - as above
+        for i in range(self._first.get(pair, 0), len(_WAYS)):
+            word, way = _WAYS[i]
+            try:
+                way(source, target)
+            except OSError as error:
+                if error.errno not in _CANNOT or i == len(_WAYS) - 1:
+                    raise
+            else:
+                self._first[pair] = i
+                return word
+        raise AssertionError("the last way either works or raises")
+
+
+def _failed(blob: Blob, target: Path, error: OSError) -> StoreError:
+    return StoreError(
+        "link-failed",
+        f"could not link {blob.digest} to {target}",
+        cause=str(error),
+        hint="check the permissions and the free space of that directory",
+    )
+
+
+def _reflink(source: str, target: Path) -> None:
+    _own_file(source, target, lambda here, there: fcntl.ioctl(there, _FICLONE, here), sync=False)
+
+
+def _copy(source: str, target: Path) -> None:
+    def copy(here: int, there: int) -> None:
+        with open(here, "rb", closefd=False) as read, open(there, "wb", closefd=False) as write:
+            shutil.copyfileobj(read, write, 1 << 20)
+
+    _own_file(source, target, copy, sync=True)
+
+
+def _own_file(source: str, target: Path, fill: Callable[[int, int], object], *, sync: bool) -> None:
+    here = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there, unfinished = temporary(target.parent)
+        try:
+            fill(here, there)
+            os.fchmod(there, 0o644)
+            if sync:
+                os.fsync(there)
+            unfinished.replace(target)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(there)
+    finally:
+        os.close(here)
+
+
+def _hard_link(source: str, target: Path) -> None:
+    _new_name(lambda path: os.link(source, path), source, target)
+
+
+def _symbolic_link(source: str, target: Path) -> None:
+    _new_name(lambda path: path.symlink_to(source), source, target)
+
+
+def _new_name(make: Callable[[Path], None], source: str, target: Path) -> None:
+    try:
+        make(target)
+    except FileExistsError:
+        if target.samefile(source):
+            return
+        descriptor, unfinished = temporary(target.parent)  # reserves a name
+        os.close(descriptor)
+        unfinished.unlink()
+        try:
+            make(unfinished)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+_WAYS: Final[tuple[tuple[str, Callable[[str, Path], None]], ...]] = (
+    ("reflink", _reflink),
+    ("hard link", _hard_link),
+    ("symbolic link", _symbolic_link),
+    ("copy", _copy),
+)
