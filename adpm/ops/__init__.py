@@ -1,0 +1,1 @@
+"""Use cases, one a file: values and a listener in, values out. Nothing here prints."""
