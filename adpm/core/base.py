@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from adpm import limits
 
-__all__ = ["DIMENSIONS", "BaseIdentity", "Shape", "Sketch", "canonical_weight", "positions", "shape_of_config"]
+__all__ = ["DIMENSIONS", "BaseIdentity", "Shape", "Sketch", "canonical_weight", "half", "positions", "shape_of_config"]
 
 # What each dimension is called in the config.json of the families we know; the first that is there counts.
 DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -37,6 +38,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "head_dim": "head dimension",
     "intermediate_size": "intermediate size",
 }
+_HALF_MAX: Final = 65504.0
 # Relative RMS that rounding to the dtype can cause, with a margin of three.
 _TOLERANCE: Final[Mapping[str, float]] = {"float64": 1e-3, "float32": 1e-3, "float16": 1e-3, "bfloat16": 5e-3}
 
@@ -107,7 +109,13 @@ class Sketch:
         )
 
 
-_LAYERED: Final = re.compile(r"(?:^|\.)((?:(?:encoder|decoder)\.)?[A-Za-z_]+\.\d+\..*\.weight)$")
+def half(value: float) -> float:
+    """``value`` rounded to float16, as sketches hold it; beyond its range the nearest end."""
+    clamped = max(-_HALF_MAX, min(_HALF_MAX, value))
+    return float(struct.unpack("<e", struct.pack("<e", clamped))[0])
+
+
+_LAYER: Final = re.compile(r"(?:^|\.)((?:(?:encoder|decoder)\.)?[A-Za-z_]+\.[0-9]+\.)")
 
 
 def canonical_weight(name: str) -> str | None:
@@ -115,8 +123,8 @@ def canonical_weight(name: str) -> str | None:
 
     ``bert.encoder.layer.0.output.dense.weight`` and ``encoder.layer.0.output.dense.weight`` are one weight.
     """
-    match = _LAYERED.search(name)
-    return match[1] if match else None
+    match = _LAYER.search(name.removesuffix(".weight"))
+    return name[match.start(1) :] if match and name.endswith(".weight") else None
 
 
 def positions(weights: Mapping[str, Sequence[int]]) -> list[tuple[str, int]]:
