@@ -13,17 +13,25 @@ INDEX_BYTES: Final = 64 << 20
 CONFIG_BYTES: Final = 1 << 20
 SAFETENSORS_HEADER_BYTES: Final = 16 << 20
 SAFETENSORS_TENSORS: Final = 50_000
+TENSOR_NAME_CHARACTERS: Final = 1_000
+TENSOR_DIMENSIONS: Final = 16
 DOCUMENT_DEPTH: Final = 64
 DOCUMENT_FAULTS: Final = 100  # an error lists at most so many
 INTEGER_MAX: Final = (1 << 53) - 1  # beyond it JSON readers disagree
+DOCUMENT_PARTS: Final = 600_000  # a JSON document's values, counted by its commas and opening brackets
 STRING_CHARACTERS: Final = 100_000
+LIST_ENTRIES: Final = 10_000  # where no other limit is named
 
 # Names and packages
 NAME_CHARACTERS: Final = 128
 NAME_PARTS: Final = 4
 VERSION_CHARACTERS: Final = 64
+CONSTRAINT_CHARACTERS: Final = 1_000
 PATH_CHARACTERS: Final = 255
 RELEASE_FILES: Final = 1_000
+METRICS: Final = 1_000
+PARENTS: Final = 100
+REGISTRIES: Final = 100
 COMPOSITION_DEPTH: Final = 16
 COMPOSITION_LEAVES: Final = 1_000
 
@@ -44,6 +52,7 @@ CONNECTIONS: Final = 16
 RETRY_PAUSE_MAX_SECONDS: Final = 20.0  # a server that asks for a longer pause is told of as an error
 STALL_SECONDS: Final = 30.0  # in so long a time at least
 STALL_BYTES: Final = 1024  # so many bytes must arrive, or the connection counts as dead
+PROGRESS_BYTES: Final = 64 << 10  # after so many, earlier cuts of a download no longer count against it
 CHUNK_BYTES: Final = 1 << 20
 BLOB_BYTES: Final = 64 << 30
 

@@ -1,0 +1,81 @@
+"""The pool of connections, each watched for stalls.
+
+A read timeout alone is not enough: a server that sends one byte now and then never triggers it. So every byte of an
+answer, headers included, comes in through ``_Watched``.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import ssl
+import time
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from adpm import limits
+from adpm.net.patience import Patience
+
+__all__ = ["make_pool"]
+
+
+class _Watched(io.RawIOBase):
+    """A socket's bytes; ``TimeoutError`` when fewer than they should arrive. Only time spent waiting counts."""
+
+    def __init__(self, raw: io.RawIOBase, patience: Patience) -> None:
+        self._raw = raw
+        self._patience = patience
+        self._waited = 0.0
+        self._arrived = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        before = time.monotonic()
+        count = self._raw.readinto(buffer)
+        self._waited += time.monotonic() - before
+        self._arrived += count or 0
+        if self._waited > self._patience.stall and count:
+            if self._arrived < self._patience.stall_bytes:
+                raise TimeoutError(f"only {self._arrived} bytes in {self._waited:.0f} s")
+            self._waited, self._arrived = 0.0, 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def make_pool(scheme: str, patience: Patience) -> urllib3.PoolManager:
+    """A pool for ``http`` or ``https``. No retries, no redirects: the client decides on those."""
+
+    class WatchedResponse(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **keywords: Any) -> None:
+            super().__init__(sock, *args, **keywords)
+            raw = self.fp.detach()
+            self.fp = io.BufferedReader(_Watched(raw, patience))
+
+    class Connection(HTTPConnection):
+        response_class = WatchedResponse
+
+    class SecureConnection(HTTPSConnection):
+        response_class = WatchedResponse
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = SecureConnection
+
+    options: dict[str, Any] = {}
+    if scheme == "https":  # one context for all: reading the machine's certificates takes longer than a request
+        options["ssl_context"] = ssl.create_default_context()
+    timeout = urllib3.Timeout(connect=patience.connect, read=patience.read)
+    pool = urllib3.PoolManager(maxsize=limits.CONNECTIONS, timeout=timeout, retries=False, **options)
+    pool.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
+    return pool

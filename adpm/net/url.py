@@ -1,0 +1,47 @@
+"""What of a URL matters to credentials, and what of it may be shown."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from adpm.errors import UsageError
+
+__all__ = ["checked", "origin", "shown"]
+
+
+def checked(url: str) -> str:
+    """``url``, if it can be fetched; ``UsageError`` (``url-invalid``) if not."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError(
+            "url-invalid",
+            f"{shown(url)!r} is not a URL to fetch from",
+            hint="a URL looks like https://example.org/adapters",
+        )
+    if "@" in parts.netloc:
+        raise UsageError(
+            "url-invalid",
+            f"the URL {shown(url)!r} has a user name or password in it",
+            cause="a URL is written to adapter.yaml, where others read it",
+            hint=f"remove it, and put the credentials for {parts.hostname} into ~/.netrc",
+        )
+    return url
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what credentials belong to."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def shown(url: str) -> str:
+    """``url`` for people: without user, password and fragment; of a query, which may hold a signature, only a mark."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition(":")[0] + ":..."
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "..." if parts.query else "", ""))
