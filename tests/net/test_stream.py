@@ -144,7 +144,6 @@ def test_errors_on_the_way_are_survived() -> None:
             cut,
             lambda request: partial(request, until=150_000),
             lambda request: drip(request, head(206, {"X": "y"})),
-            lambda request: request.answer(500),
             partial,
         ]
     )
