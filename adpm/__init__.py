@@ -1,5 +1,40 @@
-"""adpm: a git-like, decentralised package manager and runtime for transformer adapters."""
+"""adpm: a git-like, decentralised package manager and runtime for transformer adapters.
+
+    import adpm
+    adapters = adpm.load(model)        # what adapter.lock pins, verified, stitched into your model
+
+Names are imported when they are first used: ``import adpm`` itself needs neither torch nor a network library.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from adpm.errors import AdpmError
+    from adpm.runtime.attach import attach
+    from adpm.runtime.handle import Adapters
+    from adpm.runtime.load import load
+
 __version__ = "0.1.0"
+__all__ = ["Adapters", "AdpmError", "__version__", "attach", "load"]
+
+_HOMES: Final = {
+    "Adapters": "adpm.runtime.handle",
+    "AdpmError": "adpm.errors",
+    "attach": "adpm.runtime.attach",
+    "load": "adpm.runtime.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -22,9 +22,8 @@ from adpm.formats.manifest import registry_name
 from adpm.formats.oci import package_path
 from adpm.formats.reader import Node, integer, map_of, parsed
 
-__all__ = ["FILE_NAME", "LOCK_FORMAT", "read_lock", "write_lock"]
+__all__ = ["LOCK_FORMAT", "read_lock", "write_lock"]
 
-FILE_NAME: Final = "adapter.lock"
 LOCK_FORMAT: Final = 1
 
 

@@ -15,9 +15,8 @@ from adpm.formats.card import language, license_, metric, task
 from adpm.formats.reader import Node, list_of, map_of, parsed, text
 from adpm.formats.yaml import YamlDocument, open_yaml
 
-__all__ = ["FILE_NAME", "open_manifest", "read_manifest", "registry_name"]
+__all__ = ["open_manifest", "read_manifest", "registry_name"]
 
-FILE_NAME: Final = "adapter.yaml"
 _REGISTRY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 _PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,128}\Z")
 

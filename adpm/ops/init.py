@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adpm.core.files import MANIFEST_FILE
 from adpm.core.manifest import BaseSource
 from adpm.errors import UsageError
 from adpm.formats.edit import new_manifest
-from adpm.formats.manifest import FILE_NAME
 from adpm.store.durable import create
 
 __all__ = ["init"]
@@ -15,7 +15,7 @@ __all__ = ["init"]
 
 def init(directory: Path, base: BaseSource) -> Path:
     """Write ``adapter.yaml`` for a project on ``base``; the file's path. Never replaces one that is there."""
-    path = directory / FILE_NAME
+    path = directory / MANIFEST_FILE
     if not directory.is_dir():
         raise UsageError("not-a-directory", f"{directory} is not a directory", hint="make it first")
     if not create(directory, path, new_manifest(base), mode=0o644):

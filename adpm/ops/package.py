@@ -13,10 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from adpm import limits
+from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.manifest import Manifest, PackageHeader
 from adpm.errors import AdpmError, DocumentError, Fault, UsageError
-from adpm.formats.lock import FILE_NAME as LOCK_NAME
-from adpm.formats.manifest import FILE_NAME as MANIFEST_NAME
 from adpm.formats.manifest import read_manifest
 from adpm.formats.oci import package_path
 from adpm.ops.project import read_bounded
@@ -27,7 +26,7 @@ _PUBLISHED: Final = frozenset({".safetensors", ".json", ".md", ".txt"})
 _PUBLISHED_NAMES: Final = frozenset({"LICENSE", "NOTICE"})
 _PICKLES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5"})
 _CODE: Final = frozenset({".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe", ".js", ".whl", ".jar", ".ipynb"})
-_OWN: Final = frozenset({MANIFEST_NAME, LOCK_NAME})
+_OWN: Final = frozenset({MANIFEST_FILE, LOCK_FILE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +43,11 @@ def read_package(root: Path) -> PackageDirectory:
     """Read and check ``root``; raises ``DocumentError`` (``package-unpublishable``) with all its faults."""
     if not root.is_dir():
         raise UsageError("not-a-directory", f"{root} is not a directory", hint="give the directory of one adapter")
-    path = root / MANIFEST_NAME
+    path = root / MANIFEST_FILE
     if not path.is_file() or path.is_symlink():
         raise UsageError(
             "package-header-missing",
-            f"{root} has no {MANIFEST_NAME}",
+            f"{root} has no {MANIFEST_FILE}",
             hint="write one with 'package: {name: ..., version: ...}' and 'base: ...'",
         )
     manifest = read_manifest(read_bounded(path, limits.MANIFEST_BYTES), str(path))

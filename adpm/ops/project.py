@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Self
 
 from adpm import limits
+from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.lock import Lock
 from adpm.core.manifest import Manifest
 from adpm.errors import LockOutdatedError, NotFoundError
-from adpm.formats import lock as lock_format
-from adpm.formats import manifest as manifest_format
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
+from adpm.ops.root import find_root
 from adpm.store.durable import replace
 
 __all__ = ["Project", "differences", "read_bounded"]
@@ -37,33 +37,31 @@ class Project:
     @classmethod
     def find(cls, start: Path) -> Self:
         """The project of ``start`` or of the nearest directory above it."""
-        start = start.absolute()
-        for directory in (start, *start.parents):
-            path = directory / manifest_format.FILE_NAME
-            if path.is_file():
-                return cls.read(directory)
-        raise NotFoundError(
-            "project-not-found",
-            f"there is no {manifest_format.FILE_NAME} in {start} or above it",
-            hint="make one with 'adpm init --base MODEL'",
-        )
+        root = find_root(str(start))
+        if root is None:
+            raise NotFoundError(
+                "project-not-found",
+                f"there is no {MANIFEST_FILE} in {start.absolute()} or above it",
+                hint="make one with 'adpm init --base MODEL'",
+            )
+        return cls.read(Path(root))
 
     @classmethod
     def read(cls, root: Path) -> Self:
-        data = read_bounded(root / manifest_format.FILE_NAME, limits.MANIFEST_BYTES)
-        return cls(root, read_manifest(data, manifest_format.FILE_NAME), data)
+        data = read_bounded(root / MANIFEST_FILE, limits.MANIFEST_BYTES)
+        return cls(root, read_manifest(data, MANIFEST_FILE), data)
 
     def edited(self, data: bytes) -> Self:
         """This project with another manifest, not yet written."""
-        return type(self)(self.root, read_manifest(data, manifest_format.FILE_NAME), data)
+        return type(self)(self.root, read_manifest(data, MANIFEST_FILE), data)
 
     @property
     def manifest_path(self) -> Path:
-        return self.root / manifest_format.FILE_NAME
+        return self.root / MANIFEST_FILE
 
     @property
     def lock_path(self) -> Path:
-        return self.root / lock_format.FILE_NAME
+        return self.root / LOCK_FILE
 
     def lock(self) -> Lock | None:
         """The lock as it lies on the disk; None where there is none."""
@@ -71,24 +69,27 @@ class Project:
             data = read_bounded(self.lock_path, limits.LOCK_BYTES)
         except FileNotFoundError:
             return None
-        return read_lock(data, lock_format.FILE_NAME)
+        return read_lock(data, LOCK_FILE)
 
     def need_lock(self) -> Lock:
         lock = self.lock()
         if lock is None:
-            raise LockOutdatedError(
-                "lock-missing", f"{self.root} has no {lock_format.FILE_NAME}", hint="write it with 'adpm lock'"
-            )
+            raise LockOutdatedError("lock-missing", f"{self.root} has no {LOCK_FILE}", hint="write it with 'adpm lock'")
         return lock
 
     def write(self, lock: Lock) -> bool:
         """Write manifest and lock, each atomically and only if its bytes change; whether any did."""
-        changed = False
-        for path, data in ((self.manifest_path, self.manifest_bytes), (self.lock_path, write_lock(lock))):
-            if not path.is_file() or path.read_bytes() != data:
-                replace(self.root, path, data)
-                changed = True
-        return changed
+        manifest_changed = self.write_manifest()
+        return self._write(self.lock_path, write_lock(lock)) or manifest_changed
+
+    def write_manifest(self) -> bool:
+        return self._write(self.manifest_path, self.manifest_bytes)
+
+    def _write(self, path: Path, data: bytes) -> bool:
+        if path.is_file() and path.read_bytes() == data:
+            return False
+        replace(self.root, path, data)
+        return True
 
 
 def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:

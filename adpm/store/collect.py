@@ -12,6 +12,7 @@ from adpm.errors import StoreError
 from adpm.store.durable import remove_stale
 from adpm.store.layout import objects
 from adpm.store.projects import forget, known
+from adpm.store.receipt import clear
 from adpm.store.session import alone, session
 
 __all__ = ["Collected", "collect"]
@@ -67,6 +68,7 @@ def _sweep(root: Path, marked: set[Digest], forgotten: tuple[Path, ...], *, dry_
         if not dry_run:
             Path(entry.path).unlink()
     if not dry_run:
+        clear(str(root))
         for lock in forgotten:
             forget(root, lock)
     leftovers = sum(remove_stale(root / name, dry_run=dry_run) for name in ("tmp", "quarantine"))

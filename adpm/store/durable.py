@@ -18,7 +18,7 @@ from typing import Final
 from adpm import limits
 from adpm.store.parallel import in_parallel
 
-__all__ = ["create", "link_into_place", "remove_stale", "replace", "sync", "sync_all", "temporary"]
+__all__ = ["create", "create_from", "link_into_place", "remove_stale", "replace", "sync", "sync_all", "temporary"]
 
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -70,7 +70,12 @@ def _make_parents(path: Path) -> set[Path]:
 
 def create(temporaries: Path, final: Path, data: bytes, *, mode: int = 0o444) -> bool:
     """Write ``data`` durably to ``final`` unless it exists; whether it was free."""
-    written = _write(temporaries, data, mode)
+    return create_from(temporaries, final, [data], mode=mode)
+
+
+def create_from(temporaries: Path, final: Path, chunks: Iterable[bytes], *, mode: int = 0o444) -> bool:
+    """``create`` of what ``chunks`` gives; an error of theirs leaves nothing."""
+    written = _write(temporaries, chunks, mode)
     free, directories = link_into_place(written, final)
     sync_all(directories)
     return free
@@ -78,17 +83,17 @@ def create(temporaries: Path, final: Path, data: bytes, *, mode: int = 0o444) ->
 
 def replace(temporaries: Path, final: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``data`` durably to ``final``, atomically in place of what may be there."""
-    written = _write(temporaries, data, mode)
+    written = _write(temporaries, [data], mode)
     directories = _make_parents(final)
     written.replace(final)
     sync_all(directories)
 
 
-def _write(temporaries: Path, data: bytes, mode: int) -> Path:
+def _write(temporaries: Path, chunks: Iterable[bytes], mode: int) -> Path:
     descriptor, path = temporary(temporaries)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(chunks)
             file.flush()
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)

@@ -20,7 +20,7 @@ __all__ = ["has", "map_object", "quarantine"]
 def has(root: Path, blob: Blob) -> bool:
     """Whether an object of this digest and size is there: one stat, no hashing. ``map_object`` verifies."""
     try:
-        return os.stat(object_path(root, blob.digest)).st_size == blob.size  # noqa: PTH116 - Path() costs more than stat
+        return os.stat(object_path(root, blob.digest)).st_size == blob.size
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -83,7 +83,7 @@ def quarantine(root: Path, path: str, status: os.stat_result) -> None:
     target = aside / f"{Path(path).parent.name}{Path(path).name}-{secrets.token_hex(4)}{limits.QUARANTINE_SUFFIX}"
     try:
         aside.mkdir(exist_ok=True)
-        now = os.stat(path)  # noqa: PTH116 - a text, as everywhere in this module
+        now = os.stat(path)
         if (now.st_ino, now.st_dev) == (status.st_ino, status.st_dev):
             Path(path).rename(target)
     except FileNotFoundError:

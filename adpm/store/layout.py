@@ -4,6 +4,7 @@ objects/sha256/ab/cdef...   one object: the bytes whose sha256 is abcdef..., mod
 tmp/                        files being written; nothing here has a meaning
 quarantine/                 objects whose bytes turned out not to be what their name says
 projects/<hex>              the path of a known project's lock; <hex> is the sha256 of that path
+receipts/<hex>              what a no-op install may skip; see ``receipt``
 gc.lock                     held shared by whoever writes or needs objects to stay, alone by the collector
 """
 

@@ -47,7 +47,7 @@ class Linker:
         try:
             return self._link(source, target)
         except FileNotFoundError as error:
-            if os.path.exists(source):  # noqa: PTH110 - a text, as everywhere in the store
+            if os.path.exists(source):
                 raise _failed(blob, target, error) from error
             raise NotFoundError(
                 "object-missing",
@@ -64,7 +64,7 @@ class Linker:
         except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
             directory = target.parent.stat()
-        pair = (os.stat(source).st_dev, directory.st_dev)  # noqa: PTH116 - as above
+        pair = (os.stat(source).st_dev, directory.st_dev)
         for i in range(self._first.get(pair, 0), len(_WAYS)):
             word, way = _WAYS[i]
             try:

@@ -32,7 +32,11 @@ def in_parallel(work: Callable[[T], None], items: list[T], *, threads: int) -> N
     running = [Thread(target=run, daemon=True) for _ in range(min(threads, len(items)))]
     for thread in running:
         thread.start()
-    for thread in running:
-        thread.join()
+    try:
+        for thread in running:
+            thread.join()
+    except BaseException as interruption:
+        errors.append(interruption)  # no thread begins another item
+        raise
     if errors:
         raise errors[0]

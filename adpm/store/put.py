@@ -19,7 +19,7 @@ from adpm.store.get import has, quarantine
 from adpm.store.layout import object_path
 from adpm.store.parallel import in_parallel
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "mismatch"]
 
 
 class Batch:
@@ -92,7 +92,7 @@ class Batch:
         """An object of the wrong size must not keep its name from the right one."""
         path = object_path(self._root, blob.digest)
         try:
-            status = os.stat(path)  # noqa: PTH116 - a text, as everywhere in the store
+            status = os.stat(path)
         except FileNotFoundError:
             return
         if status.st_size != blob.size:
@@ -106,13 +106,13 @@ def _write(descriptor: int, chunks: Iterable[bytes], expected: Blob | None) -> B
         for chunk in chunks:
             size += len(chunk)
             if size > most:
-                raise _mismatch(expected, f"more than {most} bytes arrived")
+                raise mismatch(expected, f"more than {most} bytes arrived")
             digest.update(chunk)
             _write_all(file.fileno(), chunk)
         os.fchmod(descriptor, 0o444)
     blob = Blob(Digest(f"sha256:{digest.hexdigest()}"), size)
     if expected is not None and blob != expected:
-        raise _mismatch(expected, f"{size} bytes with {blob.digest} arrived")
+        raise mismatch(expected, f"{size} bytes with {blob.digest} arrived")
     return blob
 
 
@@ -123,7 +123,7 @@ def _write_all(descriptor: int, chunk: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _mismatch(expected: Blob | None, found: str) -> IntegrityError:
+def mismatch(expected: Blob | None, found: str) -> IntegrityError:
     wanted = (
         f"at most {limits.BLOB_BYTES} bytes" if expected is None else f"{expected.size} bytes with {expected.digest}"
     )

@@ -15,7 +15,7 @@ from adpm import limits
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import StoreError
-from adpm.store import Collected, Store
+from adpm.store.store import Collected, Store
 
 
 def marks(lock: Path) -> Iterable[Digest]:
@@ -111,7 +111,7 @@ def test_an_empty_store(store: Store) -> None:
 _INSTALL = """
 import sys
 from pathlib import Path
-from adpm.store import Store
+from adpm.store.store import Store
 store, mine = Store(Path(sys.argv[1])), Path(sys.argv[2])
 mine.mkdir()
 for i in range(30):

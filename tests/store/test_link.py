@@ -9,7 +9,7 @@ import pytest
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import NotFoundError, StoreError
-from adpm.store import Store
+from adpm.store.store import Store
 from adpm.store import link as link_module
 
 WAYS = dict(link_module._WAYS)

@@ -18,7 +18,7 @@ from adpm import limits
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import IntegrityError, NotFoundError, StoreError
-from adpm.store import Store
+from adpm.store.store import Store
 
 
 def blob_of(data: bytes) -> Blob:
@@ -188,7 +188,7 @@ def test_threads_share_a_batch(store: Store) -> None:
 _PUTS = """
 import sys
 from pathlib import Path
-from adpm.store import Store
+from adpm.store.store import Store
 store = Store(Path(sys.argv[1]))
 for i in range(40):
     with store.batch() as batch:
@@ -209,7 +209,7 @@ _FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from adpm.errors import StoreError
-from adpm.store import Store
+from adpm.store.store import Store
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     Store(Path(sys.argv[1])).put([b"x" * 60_000, b"y" * 60_000])

@@ -1,0 +1,41 @@
+"""``adpm add``."""
+
+from __future__ import annotations
+
+import click
+
+from adpm.cli.listener import Narrator
+from adpm.cli.output import Output
+from adpm.core.names import Alias
+from adpm.core.requirement import Requirement
+from adpm.ops.add import add
+from adpm.ops.install import install
+from adpm.ops.project import Project
+from adpm.store.store import Store
+
+
+@click.command()
+@click.argument("requirement")
+@click.option("--as", "alias", metavar="ALIAS", help="What the project calls it (default: the name's last part).")
+@click.option("--registry", metavar="NAME", help="Ask this registry alone.")
+@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
+@click.pass_obj
+def command(
+    output: Output, requirement: str, alias: str | None, registry: str | None, *, offline: bool, dry_run: bool
+) -> None:
+    """Add an adapter such as 'text/sst-2 >=1,<2' to adapter.yaml, lock and install it."""
+    project = Project.find(output.directory)
+    with Narrator(output) as narrator:
+        edited, result = add(
+            project,
+            Requirement.parse(requirement),
+            alias=None if alias is None else Alias.parse(alias),
+            registry=registry,
+            offline=offline,
+            listener=narrator,
+        )
+        if dry_run:
+            return
+        edited.write(result.lock)
+        install(edited, result.lock, Store.default(), offline=offline, listener=narrator)

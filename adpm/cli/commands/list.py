@@ -1,0 +1,38 @@
+"""``adpm list``."""
+
+from __future__ import annotations
+
+import click
+
+from adpm.cli.output import Output, size_text
+from adpm.ops.project import Project
+from adpm.ops.tree import rows
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+@click.pass_obj
+def command(output: Output, *, as_json: bool) -> None:
+    """List the locked adapters: alias, package, version, size, registry."""
+    found = list(rows(Project.find(output.directory).need_lock()))
+    if as_json:
+        entries = [
+            {
+                "alias": row.alias,
+                "package": row.package.name,
+                "version": str(row.package.version),
+                "release": row.package.manifest.digest,
+                "size": row.size,
+                "registry": row.package.registry,
+            }
+            for row in found
+        ]
+        output.json("adpm.list/1", {"adapters": entries})
+        return
+    output.table(
+        [
+            (row.alias or "-", row.package.name, str(row.package.version), size_text(row.size), row.package.registry)
+            for row in found
+        ],
+        header=("ALIAS", "PACKAGE", "VERSION", "SIZE", "REGISTRY"),
+    )

@@ -1,0 +1,30 @@
+"""``adpm lock``."""
+
+from __future__ import annotations
+
+import click
+
+from adpm.cli.listener import Narrator
+from adpm.cli.output import Output
+from adpm.ops.install import check_lock
+from adpm.ops.lock import lock
+from adpm.ops.project import Project
+
+
+@click.command()
+@click.option("--locked", is_flag=True, help="Only check: fail if adapter.lock does not belong to adapter.yaml.")
+@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
+@click.pass_obj
+def command(output: Output, *, locked: bool, offline: bool, dry_run: bool) -> None:
+    """Resolve adapter.yaml into adapter.lock. Locked versions are kept where adapter.yaml allows it."""
+    project = Project.find(output.directory)
+    if locked:
+        check_lock(project, project.need_lock())
+        return
+    with Narrator(output) as narrator:
+        result = lock(project, offline=offline, listener=narrator)
+    if dry_run:
+        return
+    if not project.write(result.lock):
+        output.say("adapter.lock is up to date")

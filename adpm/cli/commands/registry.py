@@ -1,0 +1,57 @@
+"""``adpm registry``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from adpm.cli.output import Output
+from adpm.core.files import MANIFEST_FILE
+from adpm.core.manifest import RegistrySource
+from adpm.formats.edit import add_registry, remove_registry
+from adpm.formats.manifest import registry_name
+from adpm.ops.project import Project
+
+
+@click.group()
+def command() -> None:
+    """Add, list and remove the registries of the project."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.argument("url")
+@click.option("--packages", "patterns", multiple=True, metavar="PATTERN", help="Names that it owns, such as 'team/*'.")
+@click.pass_obj
+def add(output: Output, name: str, url: str, patterns: tuple[str, ...]) -> None:
+    """Declare a registry behind the others: a directory, or the address of one."""
+    project = Project.find(output.directory)
+    registry = RegistrySource(registry_name(name), url, patterns)
+    project.edited(add_registry(project.manifest_bytes, registry, MANIFEST_FILE)).write_manifest()
+    output.say(f"+ registry {name} {url}")
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+@click.pass_obj
+def list_(output: Output, *, as_json: bool) -> None:
+    """Show the registries in the order in which they are asked."""
+    registries = Project.find(output.directory).manifest.registries
+    if as_json:
+        entries: list[dict[str, Any]] = [
+            {"name": r.name, "url": r.url, "packages": list(r.packages)} for r in registries
+        ]
+        output.json("adpm.registries/1", {"registries": entries})
+        return
+    output.table([(r.name, r.url, ", ".join(r.packages)) for r in registries], header=("NAME", "URL", "PACKAGES"))
+
+
+@command.command("remove")
+@click.argument("name")
+@click.pass_obj
+def remove(output: Output, name: str) -> None:
+    """Forget a registry."""
+    project = Project.find(output.directory)
+    project.edited(remove_registry(project.manifest_bytes, name, MANIFEST_FILE)).write_manifest()
+    output.say(f"- registry {name}")

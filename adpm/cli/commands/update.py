@@ -1,0 +1,29 @@
+"""``adpm update``."""
+
+from __future__ import annotations
+
+import click
+
+from adpm.cli.listener import Narrator
+from adpm.cli.output import Output
+from adpm.ops.install import install
+from adpm.ops.project import Project
+from adpm.ops.update import update
+from adpm.store.store import Store
+
+
+@click.command()
+@click.argument("aliases", nargs=-1, metavar="[ALIAS]...")
+@click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
+@click.pass_obj
+def command(output: Output, aliases: tuple[str, ...], *, dry_run: bool) -> None:
+    """Move locked adapters (all, or those named) to the newest releases that adapter.yaml allows, and install them."""
+    project = Project.find(output.directory)
+    with Narrator(output) as narrator:
+        result = update(project, aliases, listener=narrator)
+        if not result.changes:
+            output.say("everything is at its newest release that adapter.yaml allows")
+        if dry_run:
+            return
+        project.write(result.lock)
+        install(project, result.lock, Store.default(), listener=narrator)

@@ -1,0 +1,43 @@
+"""``adpm verify``."""
+
+from __future__ import annotations
+
+import click
+
+from adpm.cli.output import Output, size_text
+from adpm.errors import IntegrityError, NotFoundError
+from adpm.ops.project import Project
+from adpm.ops.verify import Report, verify
+from adpm.store.store import Store
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+@click.pass_obj
+def command(output: Output, *, as_json: bool) -> None:
+    """Hash every object in the store again, and see that it holds what adapter.lock pins."""
+    try:
+        lock = Project.find(output.directory).lock()
+    except NotFoundError:
+        lock = None
+    report = verify(Store.default(), lock)
+    if as_json:
+        output.json("adpm.verify/1", _value(report))
+    else:
+        output.data(f"{report.objects} objects, {size_text(report.size)}: {len(report.corrupt)} damaged")
+    if not report.sound:
+        raise IntegrityError(
+            "store-damaged",
+            f"{len(report.corrupt)} objects were damaged and {len(report.missing)} locked files are missing",
+            cause="\n".join(f"{name}: {path}" for name, path in report.missing[:20]) or None,
+            hint="the damaged ones were set aside; 'adpm install' fetches what is missing",
+        )
+
+
+def _value(report: Report) -> dict[str, object]:
+    return {
+        "objects": report.objects,
+        "size": report.size,
+        "corrupt": list(report.corrupt),
+        "missing": [{"package": name, "file": path} for name, path in report.missing],
+    }

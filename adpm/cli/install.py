@@ -1,0 +1,34 @@
+"""The part of ``adpm install`` that has something to do."""
+
+from __future__ import annotations
+
+from adpm.cli.listener import Narrator
+from adpm.cli.output import Output, size_text
+from adpm.core.lock import Lock
+from adpm.ops.install import check_lock, install
+from adpm.ops.project import Project, differences
+from adpm.store.store import Store
+
+__all__ = ["run_install"]
+
+
+def run_install(output: Output, *, locked: bool, frozen: bool, offline: bool) -> int:
+    """Install the project's lock and say what came; how many packages are installed now."""
+    project = Project.find(output.directory)
+    lock = project.need_lock()
+    if locked:
+        check_lock(project, lock)
+    elif not frozen:
+        _warn(output, project, lock)
+    with Narrator(output) as narrator:
+        done = install(project, lock, Store.default(), offline=offline, listener=narrator)
+    for package in done.packages:
+        output.say(f"+ {package.name} {package.version}", style="green")
+    if done.packages:
+        output.say(f"fetched {len(done.packages)} packages, {size_text(done.size)}")
+    return len(lock.packages)
+
+
+def _warn(output: Output, project: Project, lock: Lock) -> None:
+    for difference in differences(project.manifest, lock):
+        output.say(f"note: adapter.lock is out of date: {difference}; 'adpm lock' updates it", style="yellow")

@@ -1,0 +1,130 @@
+"""``adpm install``: bring what the lock pins into the store; nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adpm import limits
+from adpm.core.events import Fetched, Fetching, Listener, ignore
+from adpm.core.lock import Lock, LockedPackage
+from adpm.core.names import Digest, PackageName
+from adpm.core.release import Blob
+from adpm.errors import IntegrityError, LockOutdatedError, NetworkError
+from adpm.ops.project import Project, differences
+from adpm.ops.root import note_installed
+from adpm.store.parallel import in_parallel
+from adpm.store.store import Batch, Store
+
+if TYPE_CHECKING:
+    from adpm.registry.chain import Chain  # an install that misses nothing must not pay for the network
+
+__all__ = ["Installed", "check_lock", "install"]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The packages of which something had to be fetched, by name, and how many bytes came."""
+
+    packages: tuple[LockedPackage, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    package: LockedPackage
+    path: str
+    blob: Blob
+
+
+def check_lock(project: Project, lock: Lock) -> None:
+    """Raise ``LockOutdatedError`` (``lock-outdated``) if ``lock`` does not belong to the project's manifest."""
+    found = list(differences(project.manifest, lock))
+    if found:
+        raise LockOutdatedError(
+            "lock-outdated",
+            "adapter.lock does not belong to adapter.yaml",
+            cause="\n".join(found),
+            hint="run 'adpm lock', look at what changed, and commit both files",
+        )
+
+
+def install(
+    project: Project, lock: Lock, store: Store, *, offline: bool = False, listener: Listener = ignore
+) -> Installed:
+    """Fetch what ``lock`` pins and the store lacks. Asks no registry if nothing is missing.
+
+    Every byte is checked against its digest while it streams, and each release against its entry in the lock. What
+    has arrived when an error ends the work stays, so that the same call goes on from there.
+    """
+    with store.session():
+        store.register_project(project.lock_path)
+        missing = list(_missing(lock, store))
+        if missing:
+            _fetch(project, missing, store, offline=offline, listener=listener)
+        if not any(differences(project.manifest, lock)):
+            note_installed(str(project.root), len(lock.packages), _objects(lock))
+    packages = dict.fromkeys(entry.package for entry in missing)
+    return Installed(tuple(packages), sum(entry.blob.size for entry in missing))
+
+
+def _objects(lock: Lock) -> Iterator[tuple[str, int]]:
+    for package in lock.packages.values():
+        for _, blob in package.blobs():
+            yield blob.digest.hex, blob.size
+
+
+def _missing(lock: Lock, store: Store) -> Iterator[_Missing]:
+    seen: set[Digest] = set()
+    for package in lock.packages.values():
+        for path, blob in package.blobs():
+            if blob.digest not in seen and not store.has(blob):
+                seen.add(blob.digest)
+                yield _Missing(package, path, blob)
+
+
+def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: bool, listener: Listener) -> None:
+    from adpm.ops.registries import open_chain  # noqa: PLC0415 - see TYPE_CHECKING above
+
+    if offline:
+        names = sorted({f"{entry.package.name} {entry.package.version}" for entry in missing})
+        raise NetworkError(
+            "offline",
+            f"{len(missing)} files of {len(names)} packages are not in the store",
+            cause=", ".join(names[:20]) + (", ..." if len(names) > 20 else ""),
+            hint="run the command once without --offline",
+        )
+    chain = open_chain(project)
+    listener(Fetching(len(missing), sum(entry.blob.size for entry in missing)))
+    with store.batch() as batch:
+        in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
+    for package in dict.fromkeys(entry.package for entry in missing):
+        _check_release(package, store)
+
+
+def _fetch_one(chain: Chain, batch: Batch, entry: _Missing, listener: Listener) -> None:
+    registry = chain.registry(entry.package.registry)
+    name: PackageName = entry.package.name
+
+    def chunks() -> Iterator[bytes]:
+        for chunk in registry.blob(name, entry.blob):
+            listener(Fetched(len(chunk), name))
+            yield chunk
+
+    batch.put(chunks(), entry.blob)
+    listener(Fetched(0, name, entry.path))
+
+
+def _check_release(package: LockedPackage, store: Store) -> None:
+    """The lock's entry must say of a release what its manifest says, or a changed lock could mix files."""
+    from adpm.formats.oci import read_release  # noqa: PLC0415 - as above
+
+    release = read_release(bytes(store.map(package.manifest)), f"the release {package.name} {package.version}")
+    if release.card != package.card or release.files != package.files:
+        raise IntegrityError(
+            "lock-mismatch",
+            f"adapter.lock does not say of {package.name} {package.version} what its release says",
+            cause="the lock's card or files differ from the release manifest that it pins",
+            hint="the lock was changed by hand or merged wrongly: run 'adpm update' for this package",
+        )

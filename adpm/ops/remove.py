@@ -1,0 +1,18 @@
+"""``adpm remove``: one requirement less in the manifest, and the lock that belongs to it. Nothing is written here."""
+
+from __future__ import annotations
+
+from adpm.core.events import Listener, ignore
+from adpm.core.files import MANIFEST_FILE
+from adpm.core.names import Alias
+from adpm.formats.edit import remove_adapter
+from adpm.ops.lock import Locked, lock
+from adpm.ops.project import Project
+
+__all__ = ["remove"]
+
+
+def remove(project: Project, alias: Alias, *, listener: Listener = ignore) -> tuple[Project, Locked]:
+    """The project without ``alias``, and its lock. Raises ``NotFoundError`` (``alias-unknown``)."""
+    edited = project.edited(remove_adapter(project.manifest_bytes, alias, MANIFEST_FILE))
+    return edited, lock(edited, listener=listener)

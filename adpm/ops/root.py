@@ -1,0 +1,51 @@
+"""Finding a project, and finding that there is nothing to install: without reading what a file means.
+
+Imports next to nothing, so that a no-op ``adpm install`` costs little more than starting Python.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from adpm.core.files import LOCK_FILE, MANIFEST_FILE
+from adpm.store import receipt
+from adpm.store.home import home
+
+__all__ = ["find_root", "installed", "note_installed"]
+
+
+def find_root(start: str) -> str | None:
+    """The nearest directory at or above ``start`` that holds ``adapter.yaml``."""
+    directory = os.path.abspath(start)
+    while not os.path.isfile(f"{directory}/{MANIFEST_FILE}"):
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return None
+        directory = parent
+    return directory
+
+
+def installed(root: str) -> int | None:
+    """How many packages the project in ``root`` has installed, if an earlier install noted that nothing is missing.
+
+    None: unknown; the files have changed since, or objects are gone. Asks no network and parses nothing.
+    """
+    inputs = _inputs(root)
+    note = None if inputs is None else receipt.holds(home(), inputs)
+    return int(note) if note is not None and note.isdecimal() else None
+
+
+def note_installed(root: str, packages: int, objects: Iterable[tuple[str, int]]) -> None:
+    """Remember that the project's lock belongs to its manifest and that all its ``objects`` are in the store."""
+    inputs = _inputs(root)
+    if inputs is not None:
+        receipt.write(home(), inputs, str(packages), objects)
+
+
+def _inputs(root: str) -> tuple[bytes, ...] | None:
+    try:
+        with open(f"{root}/{MANIFEST_FILE}", "rb") as manifest, open(f"{root}/{LOCK_FILE}", "rb") as lock:
+            return os.fsencode(root), manifest.read(), lock.read()
+    except OSError:
+        return None

@@ -1,0 +1,26 @@
+"""``adpm update``: let locked adapters move to newer releases. Nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adpm.core.events import Listener, ignore
+from adpm.core.names import Alias
+from adpm.errors import NotFoundError
+from adpm.ops.lock import Locked, lock
+from adpm.ops.project import Project
+
+__all__ = ["update"]
+
+
+def update(project: Project, aliases: Sequence[str] = (), *, listener: Listener = ignore) -> Locked:
+    """The lock in which ``aliases`` (none: all) may move to the newest releases that the manifest allows."""
+    wanted = {wanted.alias: wanted.requirement.name for wanted in project.manifest.adapters}
+    unknown = [alias for alias in aliases if alias not in wanted]
+    if unknown:
+        raise NotFoundError(
+            "alias-unknown",
+            f"adapter.yaml has no adapter {unknown[0]!r}",
+            hint=f"its adapters are: {', '.join(wanted) or 'none'}",
+        )
+    return lock(project, update={wanted[Alias(alias)] for alias in aliases}, listener=listener)

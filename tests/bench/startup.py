@@ -1,0 +1,86 @@
+"""How long a command takes before it has done anything: `python tests/bench/startup.py [ROUNDS]`.
+
+Prints wall times and ratios to `python -c pass`, measured interleaved in one run: the best and the median of all
+rounds. The project has 200 locked adapters of four files, all of them in the store.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from packaging.version import Version
+
+from adpm.core.base import BaseIdentity
+from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.names import Alias, PackageName
+from adpm.core.release import Blob, File
+from adpm.core.requirement import Requirement
+from adpm.formats.lock import write_lock
+from adpm.formats.oci import write_release
+from adpm.store.store import Store
+
+ADAPTERS = 200
+
+
+def make_project(root: Path, adapters: int = ADAPTERS) -> None:
+    """A project in ``root`` whose lock pins ``adapters`` packages, with everything in the store ``root/home``."""
+    packages: dict[PackageName, LockedPackage] = {}
+    aliases: dict[Alias, LockedAdapter] = {}
+    lines = ["base: bench/base", "registries: [{name: here, url: registry}]", "adapters:"]
+    with Store(root / "home").batch() as batch:
+        for i in range(adapters):
+            name = PackageName.parse(f"bench/adapter-{i:04d}")
+            alias = Alias.parse(f"a{i:04d}")
+            names = ("adapter.safetensors", "adapter_config.json", "head_config.json", "model_head.safetensors")
+            files = tuple(File(n, batch.put([f"{name} {n}".encode() * 50])) for n in names)
+            card: Blob = batch.put([f"card of {name}".encode()])
+            manifest = batch.put([write_release(f"card of {name}".encode(), files)])
+            packages[name] = LockedPackage(name, Version("1.0"), "here", manifest, card, files)
+            aliases[alias] = LockedAdapter(Requirement.parse(f"{name} >=1,<2"))
+            lines.append(f"  {alias}: {name} >=1,<2")
+    (root / "adapter.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    base = BaseIdentity("bench/base", None, None, None)
+    (root / "adapter.lock").write_bytes(write_lock(Lock(base, aliases, {}, packages)))
+
+
+def wall(command: Sequence[str], root: Path) -> float:
+    """Seconds of wall time of one run, which must succeed."""
+    began = time.perf_counter()
+    subprocess.run(
+        command, cwd=root, env=os.environ | {"ADPM_HOME": str(root / "home")}, check=True, capture_output=True
+    )
+    return time.perf_counter() - began
+
+
+def main(rounds: int = 20) -> None:
+    python = sys.executable
+    commands = {
+        "python -c pass": [python, "-c", "pass"],
+        "adpm --help": [python, "-m", "adpm", "--help"],
+        f"adpm install --locked ({ADAPTERS} adapters, nothing to do)": [python, "-m", "adpm", "install", "--locked"],
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        make_project(root)
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(rounds):
+            for name, command in commands.items():
+                times[name].append(wall(command, root))
+    floor = min(times["python -c pass"])
+    print(f"{'command':55} {'best':>9} {'median':>9} {'beyond pass':>12} {'ratio':>7}")
+    for name, found in times.items():
+        best, median = min(found), statistics.median(found)
+        print(
+            f"{name:55} {best * 1e3:6.1f} ms {median * 1e3:6.1f} ms {(best - floor) * 1e3:9.1f} ms {best / floor:6.1f}x"
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
