@@ -58,6 +58,10 @@ PROGRESS_BYTES: Final = 64 << 10  # after so many, earlier cuts of a download no
 CHUNK_BYTES: Final = 1 << 20
 BLOB_BYTES: Final = 64 << 30
 
+# Registries
+RECORD_BYTES: Final = 64 << 10
+INDEX_TRIES: Final = 200  # lost races of one publisher for one package's index
+
 # Store
 BATCH_FILES: Final = 64  # a batch is synced when so many files wait for it
 BATCH_BYTES: Final = 512 << 20  # or so many bytes

@@ -1,0 +1,42 @@
+"""From a URL to a registry. A backend is imported when one of its registries is opened, not before."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+from adpm.errors import UsageError
+from adpm.registry.port import Registry
+
+__all__ = ["Opener", "open_registry"]
+
+Opener = Callable[[str, str, Path, Path | None], Registry]
+"""(name, URL, the directory that relative paths start from, where documents may be cached) to a registry."""
+
+_OPENERS: Final = {
+    "": "adpm.registry.directory:open_directory",
+    "file": "adpm.registry.directory:open_directory",
+    "http": "adpm.registry.web:open_web",
+    "https": "adpm.registry.web:open_web",
+}
+
+
+def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None) -> Registry:
+    """The registry at ``url``, which the project calls ``name``. Touches neither disk nor network.
+
+    ``url`` is a path (relative to ``base_dir``; ``~`` is the home directory), ``file://``, ``http://`` or ``https://``.
+    Raises ``UsageError`` (``registry-url-unsupported``, ``url-invalid``).
+    """
+    scheme = url.partition(":")[0].lower() if "://" in url else ""
+    if scheme not in _OPENERS:
+        raise UsageError(
+            "registry-url-unsupported",
+            f"registry {name} has a url that this adpm can't open: {url}",
+            cause=f"it knows no {scheme}:// registries",
+            hint="supported are a directory (../registry, file:///srv/registry) and a web server (https://example.org/x)",
+        )
+    module, _, function = _OPENERS[scheme].partition(":")
+    opener = cast("Opener", getattr(importlib.import_module(module), function))
+    return opener(name, url, base_dir, cache)

@@ -1,0 +1,61 @@
+"""Places that hold bytes under paths: what a directory, a web server and an object store have in common.
+
+Paths are relative, ``/``-separated, of characters that mean nothing special anywhere. Methods raise
+``FileNotFoundError`` where nothing lies at a path, and may let any other ``OSError`` pass.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+__all__ = ["Content", "Place", "WritablePlace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What lay at a path when it was read; ``token`` stands for this content in ``WritablePlace.replace``."""
+
+    data: bytes
+    token: str | None
+
+
+class Place(ABC):
+    """A place to read from."""
+
+    @abstractmethod
+    def read(self, path: str, limit: int) -> Content:
+        """A document of at most ``limit`` bytes; a larger one is an error, never cut."""
+
+    @abstractmethod
+    def stream(self, path: str, size: int) -> Iterator[bytes]:
+        """The bytes at ``path`` as they come. ``size`` is how many there should be; nobody need check that here."""
+
+
+class WritablePlace(Place):
+    """A place to write to. What a method has written is durable when it returns."""
+
+    @abstractmethod
+    def has(self, path: str, size: int) -> bool:
+        """Whether something of ``size`` bytes lies at ``path``."""
+
+    @abstractmethod
+    def create(self, path: str, chunks: Iterable[bytes]) -> bool:
+        """Write to ``path`` unless something is there; whether nothing was. Whole or not at all."""
+
+    @abstractmethod
+    def replace(self, path: str, data: bytes, token: str | None) -> bool:
+        """Put ``data`` in place of the content that ``token`` stands for (None: of nothing); whether that was there."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[str]:
+        """All paths that begin with ``prefix``, which ends in ``/`` or is empty, in no order; without the prefix."""
+
+    @abstractmethod
+    def exclusive(self, path: str) -> AbstractContextManager[None]:
+        """Keep other writers from ``path`` and below as long as it lasts, where the place can; else do nothing.
+
+        Only ``replace`` must be relied on for safety; this spares it from losing races.
+        """

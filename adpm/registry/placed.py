@@ -1,0 +1,170 @@
+"""A registry laid out as files in a place: the layout is here, the bytes are moved by the place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
+
+from packaging.version import Version
+
+from adpm import limits
+from adpm.core.names import Digest, PackageName
+from adpm.core.release import Blob, Listing
+from adpm.errors import NotFoundError, RegistryError, UsageError
+from adpm.formats.card import read_card
+from adpm.formats.oci import LAYOUT, read_index, read_release
+from adpm.registry.confirm import confirm
+from adpm.registry.index import update_index
+from adpm.registry.place import Place, WritablePlace
+from adpm.registry.port import Published, Registry, version_taken
+from adpm.registry.records import (
+    MARKER,
+    MARKER_DATA,
+    Claim,
+    blob_path,
+    claims,
+    package_path,
+    read_marker,
+    read_release_record,
+    record_path,
+    release_record,
+    yank_record,
+)
+
+__all__ = ["PlacedRegistry"]
+
+
+class PlacedRegistry(Registry):
+    """The layout of ``specs/registry.md`` over ``place``. A place that takes no writes makes it read-only."""
+
+    def __init__(self, name: str, address: str, place: Place) -> None:
+        super().__init__(name, address)
+        self._place = place
+        self._checked = False
+        self._lock = Lock()
+
+    def rebuild_index(self, name: PackageName) -> tuple[Listing, ...]:
+        """Derive the index anew from the commit points and cards alone; what it lists. Cost: every card is read.
+
+        Raises ``NotFoundError`` (``package-not-found``), and the errors of a release that is damaged.
+        """
+        with self._faults():
+            self._prepare(init=False)
+            place = self._writable()
+            if not any(claims(place.list(package_path(name, "releases/")))):
+                raise NotFoundError("package-not-found", f"{self} has no package {name}", package=name)
+            with place.exclusive(package_path(name, "")):
+                return update_index(place, name, lambda claim: self._listing_of(name, claim), afresh=True)
+
+    def _listings(self, name: PackageName) -> tuple[Listing, ...] | None:
+        self._check_marker()
+        try:
+            content = self._place.read(package_path(name, "index.json"), limits.INDEX_BYTES)
+        except FileNotFoundError:
+            return None
+        return read_index(content.data, name, f"the index of {name} in {self}")
+
+    def _packages(self) -> tuple[PackageName, ...] | None:
+        if not isinstance(self._place, WritablePlace):
+            return None  # a web server does not list
+        self._check_marker()
+        names = []
+        for path in self._place.list("packages/"):
+            name, _, rest = path.rpartition("/")
+            if rest == "index.json":
+                try:
+                    names.append(PackageName.parse(name))
+                except UsageError:
+                    continue  # not ours
+        return tuple(sorted(names))
+
+    def _release_chunks(self, name: PackageName, blob: Blob) -> Iterator[bytes]:
+        return self._blob_chunks(name, blob)
+
+    def _blob_chunks(self, name: PackageName, blob: Blob) -> Iterator[bytes]:
+        return self._place.stream(blob_path(name, blob.digest), blob.size)
+
+    def _prepare(self, *, init: bool) -> None:
+        place = self._writable()
+        if init:
+            place.create(MARKER, [MARKER_DATA])
+        self._check_marker()
+
+    def _check_marker(self) -> None:
+        """Once a registry object: that this is a registry, of a format that this adpm knows."""
+        with self._lock:
+            if self._checked:
+                return
+            try:
+                content = self._place.read(MARKER, limits.RECORD_BYTES)
+            except FileNotFoundError:
+                raise NotFoundError(
+                    "registry-not-found",
+                    f"there is no registry at {self.address}",
+                    cause=f"it has no {MARKER}",
+                    hint=f"check the url of registry {self.name}; where it can be written to, "
+                    f"'adpm publish DIR --registry {self.name} --init' makes one",
+                    registry=self.name,
+                ) from None
+            read_marker(content.data, f"{MARKER} of {self}")
+            self._checked = True
+
+    def _writable(self) -> WritablePlace:
+        if isinstance(self._place, WritablePlace):
+            return self._place
+        raise RegistryError(
+            "registry-read-only",
+            f"{self} can only be read",
+            hint="publish to the directory that the server serves, or to another registry: 'adpm registry list'",
+        )
+
+    def _releases(self, name: PackageName, version: Version) -> tuple[Digest, ...]:
+        listed = self._writable().list(package_path(name, f"releases/{version}/"))
+        return tuple(sorted(digest for _, digest in claims(f"{version}/{rest}" for rest in listed)))
+
+    def _has_blob(self, name: PackageName, blob: Blob) -> bool:
+        return self._writable().has(blob_path(name, blob.digest), blob.size)
+
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+        place, path = self._writable(), blob_path(name, blob.digest)
+        if not place.create(path, chunks) and not place.has(path, blob.size):
+            raise RegistryError(
+                "blob-damaged",
+                f"{self} holds a damaged {blob.digest} of {name}",
+                cause=f"what lies there has not {blob.size} bytes",
+                hint=f"remove {path} from the registry, then run the same command again",
+            )
+
+    def _commit(self, listing: Listing, manifest: bytes) -> Published:
+        name, claim = listing.name, (listing.version, listing.manifest.digest)
+        place = self._writable()
+        with place.exclusive(package_path(name, "")):
+            self._check_version(listing)  # again: now nobody else can commit
+            self._send(name, listing.manifest, iter([manifest]))
+            place.create(package_path(name, "oci-layout"), [LAYOUT])
+            created = place.create(record_path("releases", name, claim), [release_record(listing)])
+            listings = update_index(place, name, lambda claim: self._listing_of(name, claim))
+        by_claim = {(entry.version, entry.manifest.digest): entry for entry in listings}
+        for version, digest in by_claim:
+            if version == listing.version and digest != listing.manifest.digest:
+                raise version_taken(self, listing, digest)
+        return Published(by_claim[claim], created)
+
+    def _yank(self, listing: Listing, reason: str) -> bool:
+        name, claim = listing.name, (listing.version, listing.manifest.digest)
+        place = self._writable()
+        with place.exclusive(package_path(name, "")):
+            created = place.create(record_path("yanks", name, claim), [yank_record(reason)])
+            update_index(place, name, lambda claim: self._listing_of(name, claim))
+        return created
+
+    def _listing_of(self, name: PackageName, claim: Claim) -> Listing:
+        """A committed release, from its own documents."""
+        what = f"{name} {claim[0]} in {self}"
+        content = self._place.read(record_path("releases", name, claim), limits.RECORD_BYTES)
+        manifest, published = read_release_record(content.data, claim[1], f"the commit point of {what}")
+        release = read_release(self.release(name, manifest), f"the release {what}")
+        card = read_card(self.card(name, release.card), f"the card of {what}")
+        listing = Listing(name, claim[0], manifest, card.requires, card.base, published=published)
+        confirm(listing, card, where=str(self))
+        return listing

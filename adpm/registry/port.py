@@ -1,0 +1,293 @@
+"""The port: what every registry can be asked, and what all of them guarantee.
+
+The guarantees are written here once: documents are bounded and strictly read, what is handed out whole was hashed, a
+release is published blobs first and never twice with different content, and errors are adpm's own. A backend moves
+bytes in the methods whose names begin with ``_``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.version import Version
+
+from adpm import limits
+from adpm.core.names import Digest, PackageName
+from adpm.core.release import Blob, Card, Listing, Release
+from adpm.errors import IntegrityError, NotFoundError, RegistryError
+from adpm.formats.card import read_card
+from adpm.formats.oci import read_release
+from adpm.registry.confirm import confirm
+from adpm.store.put import mismatch
+
+__all__ = ["Confirmed", "Publication", "Published", "Registry"]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A release to publish: the bytes of its manifest and card, where each file's bytes lie, and the time.
+
+    ``published`` is RFC 3339 in UTC (``2026-01-31T12:00:00Z``).
+    """
+
+    manifest: bytes
+    card: bytes
+    sources: Mapping[Digest, Path]
+    published: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the registry lists now, and whether that is new: publishing the same release again changes nothing."""
+
+    listing: Listing
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A release whose index entry, manifest and card agree; the bytes are as the digests say."""
+
+    release: Release
+    card: Card
+    manifest_data: bytes
+    card_data: bytes
+
+
+class Registry(ABC):
+    """One registry. ``name`` is what the project calls it, ``address`` where it is, without secrets.
+
+    Threads may share it. Errors of all methods: ``RegistryError`` (``registry-invalid``, ``registry-failed``),
+    ``NotFoundError`` (``registry-not-found``), and what the way to it adds (``LoginNeededError``, ``NetworkError``).
+    """
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+
+    def __str__(self) -> str:
+        return f"registry {self.name} ({self.address})"
+
+    def versions(self, name: PackageName) -> tuple[Listing, ...]:
+        """All releases of a package, by version. Cost: one document.
+
+        Where two releases claim one version, both are listed as yanked, with a reason that names both: nobody gets
+        one by chance, and who has locked one keeps it. Raises ``NotFoundError`` (``package-not-found``).
+        """
+        with self._faults():
+            listings = self._listings(name)
+        if listings is None:
+            raise NotFoundError(
+                "package-not-found", f"{self} has no package {name}", hint="check the spelling", package=name
+            )
+        return _conflicts_marked(listings)
+
+    def packages(self) -> tuple[PackageName, ...] | None:
+        """The names of all packages, sorted; None where this kind of registry can't tell. Cost: may walk all."""
+        with self._faults():
+            return self._packages()
+
+    def release(self, name: PackageName, blob: Blob) -> bytes:
+        """The verified bytes of a release's manifest."""
+        return self._whole(name, blob, self._release_chunks(name, blob), limits.OCI_MANIFEST_BYTES)
+
+    def card(self, name: PackageName, blob: Blob) -> bytes:
+        """The verified bytes of a card."""
+        return self._whole(name, blob, self._blob_chunks(name, blob), limits.CARD_BYTES)
+
+    def blob(self, name: PackageName, blob: Blob) -> Iterator[bytes]:
+        """The bytes of a blob as they arrive, **not** verified: give them to ``Store.put`` with the blob expected.
+
+        Raises ``NotFoundError`` (``blob-missing``).
+        """
+        with self._faults(name, blob):
+            yield from self._blob_chunks(name, blob)
+
+    def confirmed(self, listing: Listing) -> Confirmed:
+        """Fetch manifest and card of a listed release and check that they say what the index said. Cost: two blobs.
+
+        Raises ``IntegrityError`` (``index-mismatch``, ``digest-mismatch``): what an index says is a hint until then.
+        """
+        what = f"{listing.name} {listing.version} in registry {self.name}"
+        manifest = self.release(listing.name, listing.manifest)
+        release = read_release(manifest, f"the release {what}")
+        data = self.card(listing.name, release.card)
+        card = read_card(data, f"the card of {what}")
+        confirm(listing, card, where=str(self))
+        return Confirmed(release, card, manifest, data)
+
+    def publish(self, publication: Publication, *, init: bool = False) -> Published:
+        """Add a release. Blobs that the registry has are not sent; those of others never change.
+
+        ``init`` makes the registry where there is none yet. Raises ``RegistryError`` (``version-taken``) if the version
+        is there with other content, (``registry-read-only``), and ``IntegrityError`` (``file-changed``) if a source is
+        not what the manifest says of it; then the registry is as before, but for blobs that nothing names.
+        """
+        release = read_release(publication.manifest, "the release to publish")
+        card = read_card(publication.card, "the card to publish")
+        card_blob = Blob(Digest.of(publication.card), len(publication.card))
+        if card_blob != release.card:
+            raise IntegrityError("file-changed", "the card is not the one that the release names", blob=release.card)
+        listing = Listing(
+            card.name, card.version, release.manifest, card.requires, card.base, published=publication.published
+        )
+        with self._faults():
+            self._prepare(init=init)
+            self._check_version(listing)
+            self._send(card.name, card_blob, iter([publication.card]))
+            for blob in dict.fromkeys(file.blob for file in release.files):
+                self._send(card.name, blob, _source(publication.sources[blob.digest], blob))
+            return self._commit(listing, publication.manifest)
+
+    def yank(self, name: PackageName, version: Version, reason: str) -> bool:
+        """Advise against a release: only who has locked it gets it. False, and no change, if it was yanked before.
+
+        Raises ``NotFoundError`` (``version-not-found``, ``package-not-found``).
+        """
+        with self._faults():
+            self._prepare(init=False)
+        found = [listing for listing in self.versions(name) if listing.version == version]
+        if not found:
+            raise NotFoundError(
+                "version-not-found", f"{self} has no version {version} of {name}", hint=f"run 'adpm info {name}'"
+            )
+        with self._faults():
+            changed = [self._yank(listing, reason) for listing in found]
+        return any(changed)
+
+    def _check_version(self, listing: Listing) -> None:
+        """Refuse a version that is there with other content."""
+        others = [
+            digest for digest in self._releases(listing.name, listing.version) if digest != listing.manifest.digest
+        ]
+        if others:
+            raise version_taken(self, listing, others[0])
+
+    def _send(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+        if not self._has_blob(name, blob):
+            self._put_blob(name, blob, chunks)
+
+    def _whole(self, name: PackageName, blob: Blob, chunks: Iterator[bytes], limit: int) -> bytes:
+        if blob.size > limit:
+            raise IntegrityError(
+                "blob-too-large", f"{self} says {blob.digest} has {blob.size} bytes, at most {limit} are allowed"
+            )
+        out = bytearray()
+        with self._faults(name, blob):
+            for chunk in chunks:
+                out += chunk
+                if len(out) > blob.size:
+                    raise mismatch(blob, f"more than {blob.size} bytes arrived from {self}")
+        data = bytes(out)
+        if len(data) != blob.size or Digest.of(data) != blob.digest:
+            raise mismatch(blob, f"{len(data)} bytes with {Digest.of(data)} arrived from {self}")
+        return data
+
+    @contextmanager
+    def _faults(self, name: PackageName | None = None, blob: Blob | None = None) -> Iterator[None]:
+        """Backends may let ``OSError`` pass; ``FileNotFoundError`` means, of a blob, that it is not there."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if blob is None:
+                raise self._failed(error) from error
+            raise NotFoundError(
+                "blob-missing",
+                f"{self} does not hold {blob.digest} of {name}, which it should",
+                hint="ask who runs the registry to publish that release again",
+                blob=blob,
+            ) from error
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> RegistryError:
+        return RegistryError(
+            "registry-failed",
+            f"{self} could not be used",
+            cause=str(error),
+            hint="check its permissions and free space; the same command can be run again",
+        )
+
+    @abstractmethod
+    def _listings(self, name: PackageName) -> tuple[Listing, ...] | None:
+        """What the registry lists of a package, by version; None where there is no such package."""
+
+    @abstractmethod
+    def _packages(self) -> tuple[PackageName, ...] | None: ...
+
+    @abstractmethod
+    def _release_chunks(self, name: PackageName, blob: Blob) -> Iterator[bytes]: ...
+
+    @abstractmethod
+    def _blob_chunks(self, name: PackageName, blob: Blob) -> Iterator[bytes]: ...
+
+    @abstractmethod
+    def _prepare(self, *, init: bool) -> None:
+        """Check that the registry is there and takes writes; make it if it is not there and ``init``."""
+
+    @abstractmethod
+    def _releases(self, name: PackageName, version: Version) -> tuple[Digest, ...]:
+        """The releases that claim a version: normally none or one. From what decides, not from the index."""
+
+    @abstractmethod
+    def _has_blob(self, name: PackageName, blob: Blob) -> bool: ...
+
+    @abstractmethod
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+        """Store a blob whole or not at all: an error of ``chunks`` leaves nothing under its name."""
+
+    @abstractmethod
+    def _commit(self, listing: Listing, manifest: bytes) -> Published:
+        """Make the release part of the registry, all of its blobs being there; see ``publish``."""
+
+    @abstractmethod
+    def _yank(self, listing: Listing, reason: str) -> bool: ...
+
+
+def version_taken(registry: Registry, listing: Listing, other: Digest) -> RegistryError:
+    return RegistryError(
+        "version-taken",
+        f"{registry} has {listing.name} {listing.version} already, with other content",
+        cause=f"published is {other}, this is {listing.manifest.digest}",
+        hint="a version never changes once it is published: raise 'version:' in the package's adapter.yaml",
+        published=other,
+    )
+
+
+def _conflicts_marked(listings: tuple[Listing, ...]) -> tuple[Listing, ...]:
+    digests: dict[Version, list[Digest]] = {}
+    for listing in listings:
+        digests.setdefault(listing.version, []).append(listing.manifest.digest)
+    return tuple(
+        replace(listing, yanked=f"conflict: {' and '.join(digests[listing.version])} both claim this version")
+        if len(digests[listing.version]) > 1
+        else listing
+        for listing in listings
+    )
+
+
+def _source(path: Path, blob: Blob) -> Iterator[bytes]:
+    """A file's bytes, checked while they pass against what the manifest says."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(limits.CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                yield chunk
+    except OSError as error:
+        raise IntegrityError(
+            "file-changed", f"{path} can't be read any more", cause=str(error), hint="run the same command again"
+        ) from error
+    if size != blob.size or digest.hexdigest() != blob.digest.hex:
+        raise IntegrityError(
+            "file-changed",
+            f"{path} changed while it was published",
+            cause=f"the release names {blob.digest}, the file now has sha256:{digest.hexdigest()}",
+            hint="run the same command again when nothing writes to that directory",
+        )

@@ -1,0 +1,124 @@
+"""The small documents of the layout, and where everything lies. ``specs/registry.md`` is the normative text.
+
+adpm-registry.json                        {"format":1}
+packages/<name>/oci-layout                each package is an OCI image layout
+packages/<name>/index.json                derived: all releases
+packages/<name>/blobs/sha256/<hex>        immutable bytes
+packages/<name>/releases/<version>/<hex>  the commit point of a release: {"published":...,"size":...}
+packages/<name>/yanks/<version>/<hex>     that a release is yanked: {"reason":...}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from packaging.version import Version
+
+from adpm import limits
+from adpm.core.names import Digest, PackageName, parse_version
+from adpm.core.release import Blob, Listing
+from adpm.errors import UsageError
+from adpm.formats.json import canonical, open_json
+from adpm.formats.reader import Node, integer, text
+
+__all__ = [
+    "MARKER",
+    "MARKER_DATA",
+    "Claim",
+    "blob_path",
+    "claims",
+    "package_path",
+    "read_marker",
+    "read_release_record",
+    "read_yank_record",
+    "record_path",
+    "release_record",
+    "yank_record",
+]
+
+FORMAT: Final = 1
+MARKER: Final = "adpm-registry.json"
+MARKER_DATA: Final = canonical({"format": FORMAT})
+
+Claim = tuple[Version, Digest]
+"""A version and the release that claims it."""
+
+
+def package_path(name: PackageName, rest: str) -> str:
+    return f"packages/{name}/{rest}"
+
+
+def blob_path(name: PackageName, digest: Digest) -> str:
+    return package_path(name, f"blobs/sha256/{digest.hex}")
+
+
+def record_path(kind: str, name: PackageName, claim: Claim) -> str:
+    """``kind`` is ``releases`` or ``yanks``."""
+    return package_path(name, f"{kind}/{claim[0]}/{claim[1].hex}")
+
+
+def claims(paths: Iterable[str]) -> Iterator[Claim]:
+    """What ``<version>/<hex>`` paths claim; others are not adpm's, and are passed over."""
+    for path in paths:
+        version, _, hex_ = path.partition("/")
+        try:
+            yield parse_version(version), Digest.parse(f"sha256:{hex_}")
+        except UsageError:
+            continue
+
+
+def read_marker(data: bytes, source: str) -> None:
+    """Check that this adpm can read the registry; raises ``DocumentError`` (``registry-invalid``)."""
+    document = open_json(data, source=source, code="registry-invalid", limit=limits.RECORD_BYTES)
+    document.root.decode(_marker)
+    document.finish(hint="a newer adpm may read this registry")
+
+
+def _marker(node: Node) -> None:
+    fields = node.fields()
+    fields.need("format", _format)
+    fields.close()
+
+
+def _format(node: Node) -> None:
+    if node.value != FORMAT or isinstance(node.value, bool):
+        node.fail(f"this adpm reads registry format {FORMAT}, this is {node.value!r}")
+
+
+def release_record(listing: Listing) -> bytes:
+    return canonical({"size": listing.manifest.size, "published": listing.published})
+
+
+def read_release_record(data: bytes, digest: Digest, source: str) -> tuple[Blob, str]:
+    """The release's manifest, and when it was published."""
+    document = open_json(data, source=source, code="registry-invalid", limit=limits.RECORD_BYTES)
+    record = document.root.decode(_release)
+    document.finish()
+    assert record is not None  # noqa: S101 - finish has raised otherwise
+    return Blob(digest, record[0]), record[1]
+
+
+def _release(node: Node) -> tuple[int, str]:
+    fields = node.fields()
+    record = fields.need("size", integer(1, limits.OCI_MANIFEST_BYTES)), fields.need("published", text)
+    fields.close()
+    return record
+
+
+def yank_record(reason: str) -> bytes:
+    return canonical({"reason": reason})
+
+
+def read_yank_record(data: bytes, source: str) -> str:
+    document = open_json(data, source=source, code="registry-invalid", limit=limits.RECORD_BYTES)
+    reason = document.root.decode(_reason)
+    document.finish()
+    return reason or ""
+
+
+def _reason(node: Node) -> str:
+    fields = node.fields()
+    reason = fields.get("reason", text, default="")
+    fields.close()
+    return reason
