@@ -31,6 +31,7 @@ VERSION_CHARACTERS: Final = 64
 CONSTRAINT_CHARACTERS: Final = 1_000
 PATH_CHARACTERS: Final = 255
 RELEASE_FILES: Final = 1_000
+INDEX_RELEASES: Final = 50_000
 METRICS: Final = 1_000
 PARENTS: Final = 100
 REGISTRIES: Final = 100
@@ -60,6 +61,7 @@ BLOB_BYTES: Final = 64 << 30
 
 # Registries
 RECORD_BYTES: Final = 64 << 10
+YANK_REASON_CHARACTERS: Final = 1_000
 INDEX_TRIES: Final = 200  # lost races of one publisher for one package's index
 
 # Store

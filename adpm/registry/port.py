@@ -19,7 +19,7 @@ from packaging.version import Version
 from adpm import limits
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob, Card, Listing, Release
-from adpm.errors import IntegrityError, NotFoundError, RegistryError
+from adpm.errors import IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import read_release
 from adpm.registry.confirm import confirm
@@ -147,8 +147,14 @@ class Registry(ABC):
     def yank(self, name: PackageName, version: Version, reason: str) -> bool:
         """Advise against a release: only who has locked it gets it. False, and no change, if it was yanked before.
 
-        Raises ``NotFoundError`` (``version-not-found``, ``package-not-found``).
+        Raises ``NotFoundError`` (``version-not-found``, ``package-not-found``), ``UsageError`` (``reason-too-long``).
         """
+        if len(reason) > limits.YANK_REASON_CHARACTERS:
+            raise UsageError(
+                "reason-too-long",
+                f"the reason has {len(reason)} characters, at most {limits.YANK_REASON_CHARACTERS} are allowed",
+                hint="say it in a sentence or two, or link to a page",
+            )
         with self._faults():
             self._prepare(init=False)
         found = [listing for listing in self.versions(name) if listing.version == version]

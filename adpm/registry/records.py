@@ -5,7 +5,7 @@ packages/<name>/oci-layout                each package is an OCI image layout
 packages/<name>/index.json                derived: all releases
 packages/<name>/blobs/sha256/<hex>        immutable bytes
 packages/<name>/releases/<version>/<hex>  the commit point of a release: {"published":...,"size":...}
-packages/<name>/yanks/<version>/<hex>     that a release is yanked: {"reason":...}
+packages/<name>/yanks/<version>/<hex>     that a release is yanked: {"reason":...}, or {} for no reason
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _release(node: Node) -> tuple[int, str]:
 
 
 def yank_record(reason: str) -> bytes:
-    return canonical({"reason": reason})
+    return canonical({"reason": reason} if reason else {})
 
 
 def read_yank_record(data: bytes, source: str) -> str:

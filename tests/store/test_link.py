@@ -9,8 +9,8 @@ import pytest
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import NotFoundError, StoreError
-from adpm.store.store import Store
 from adpm.store import link as link_module
+from adpm.store.store import Store
 
 WAYS = dict(link_module._WAYS)
 

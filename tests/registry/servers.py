@@ -1,0 +1,88 @@
+"""Real servers over a directory, on loopback: nginx as people run it, and Python's own as the plainest there is."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.net.serving import unused_port
+
+_NGINX = """
+daemon off; worker_processes 1; pid {work}/pid; error_log {work}/error.log warn; {user}
+events {{ worker_connections 256; }}
+http {{
+  access_log off; default_type application/octet-stream; types {{ application/json json; }}
+  client_body_temp_path {work}/b; proxy_temp_path {work}/p; fastcgi_temp_path {work}/f;
+  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
+  gzip on; gzip_types application/json; gzip_min_length 1; gzip_static on;
+  server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+
+
+def need(*programs: str) -> None:
+    """Skip where a program is not installed; in CI that is a failure."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        reason = f"not installed here: {', '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(1000):
+        if process.poll() is not None:
+            pytest.fail(f"the server ended at once: {process.args!r}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    pytest.fail("the server did not come up")
+
+
+@contextmanager
+def nginx(root: Path, work: Path) -> Iterator[str]:
+    need("nginx")
+    work.mkdir()
+    port = unused_port()
+    config = work / "nginx.conf"
+    user = "user root;" if os.getuid() == 0 else ""
+    config.write_text(_NGINX.format(work=work, root=root, port=port, user=user))
+    process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(work / "error.log")])
+    try:
+        wait_for_port(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def plain(root: Path) -> Iterator[str]:
+    """Python's http.server: no ranges, no ETags, no compression, a new connection each time."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
