@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -52,14 +52,15 @@ class Client:
 
         ``known`` is what was read before: it is returned itself if the server says that nothing has changed.
         """
-        headers = {"Accept-Encoding": "gzip"}
+        headers, good = {"Accept-Encoding": "gzip"}, {200}
         if known is not None and known.etag is not None:
             headers["If-None-Match"] = known.etag
+            good.add(304)
         tries = Tries(self._patience)
         while True:
             try:
-                with self._open(url, headers) as response:
-                    if response.status == 304 and known is not None:
+                with self._open(url, headers, good) as response:
+                    if known is not None and response.status == 304:
                         return known
                     return Document(document_of(response, url, limit), response.headers.get("ETag"))
             except TransientError as failure:
@@ -74,7 +75,7 @@ class Client:
         tries, position, etag = Tries(self._patience), offset, None
         while position < size:
             try:
-                with self._open(url, _range(position, etag)) as response:
+                with self._open(url, _range(position, etag), {200, 206}) as response:
                     etag = response.headers.get("ETag", etag)
                     for chunk in chunks_of(response, url, position):
                         position += len(chunk)
@@ -88,15 +89,15 @@ class Client:
                 tries.wait_or_raise(failure)
 
     @contextmanager
-    def _open(self, url: str, headers: Mapping[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
-        """One try: follow redirects to an answer that is a success or 304; its connection is given back."""
+    def _open(self, url: str, headers: Mapping[str, str], good: Container[int]) -> Iterator[urllib3.BaseHTTPResponse]:
+        """One try: follow redirects to an answer whose status is ``good``; its connection is given back."""
         response = self._follow(url, headers)
         try:
-            if response.status not in {200, 206, 304}:
+            if response.status not in good:
                 raise of_status(response, url)
             yield response
         finally:
-            response.close()  # a connection whose answer was read to its end is back in the pool by now
+            _give_back(response)
 
     def _follow(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         here = checked(url)
@@ -105,7 +106,7 @@ class Client:
             if response.status not in _REDIRECTS:
                 return response
             target = response.headers.get("Location")
-            response.close()
+            _give_back(response)
             here = _redirected(here, target)
         raise _bad_redirect(url, f"more than {limits.REDIRECTS} redirects")
 
@@ -129,6 +130,12 @@ class Client:
             if scheme not in self._pools:
                 self._pools[scheme] = make_pool(scheme, self._patience)
             return self._pools[scheme]
+
+
+def _give_back(response: urllib3.BaseHTTPResponse) -> None:
+    """End an answer: its connection serves another if all was read, and is closed if not."""
+    response.close()
+    response.release_conn()
 
 
 def _range(position: int, etag: str | None) -> dict[str, str]:

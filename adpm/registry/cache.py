@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from adpm.core.names import Digest
-from adpm.net import Document
+from adpm.net.client import Document
 from adpm.store.durable import temporary
 
 __all__ = ["DocumentCache"]

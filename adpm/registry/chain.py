@@ -135,10 +135,10 @@ class Chain:
 
     def _listed(self, asked: list[str]) -> list[str]:
         """Names of packages for a hint: what can't be listed adds nothing to it."""
-        names: list[str] = []
+        names: set[str] = set()
         for name in asked:
             try:
-                names += self.registry(name).packages() or ()
+                names.update(self.registry(name).packages() or ())
             except AdpmError:
                 continue
-        return names
+        return sorted(names)

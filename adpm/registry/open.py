@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from adpm.errors import UsageError
+from adpm.net.url import shown
 from adpm.registry.port import Registry
 
 __all__ = ["Opener", "open_registry"]
@@ -33,7 +34,7 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
     if scheme not in _OPENERS:
         raise UsageError(
             "registry-url-unsupported",
-            f"registry {name} has a url that this adpm can't open: {url}",
+            f"registry {name} has a url that this adpm can't open: {shown(url)}",
             cause=f"it knows no {scheme}:// registries",
             hint="supported are a directory (../registry, file:///srv/registry) and a web server (https://example.org/x)",
         )

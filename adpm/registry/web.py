@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from adpm.errors import NotFoundError, UsageError
-from adpm.net import Client
+from adpm.net.client import Client
 from adpm.net.url import checked, shown
 from adpm.registry.cache import DocumentCache
 from adpm.registry.place import Content, Place

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from adpm.errors import AdpmError
-from adpm.net import Client
+from adpm.net.client import Client
 from tests.net.serving import Request, cut, head, serve
 from tests.net.test_document import HASTY, anonymous, drip
 
