@@ -43,6 +43,7 @@ SKETCH_SAMPLES: Final = 256
 
 # Resolver
 RESOLVER_DECISIONS: Final = 10_000
+EXPLANATION_DECISIONS: Final = 500  # of a small problem's failure; that of a large one may cost what finding it did
 PREFETCH_THREADS: Final = 16
 
 # Network
@@ -63,6 +64,10 @@ BLOB_BYTES: Final = 64 << 30
 RECORD_BYTES: Final = 64 << 10
 YANK_REASON_CHARACTERS: Final = 1_000
 INDEX_TRIES: Final = 200  # lost races of one publisher for one package's index
+
+# Runtime
+UNPICKLE_SECONDS: Final = 120.0
+UNPICKLE_BYTES: Final = 1 << 30  # of memory, beyond four times the file
 
 # Store
 BATCH_FILES: Final = 64  # a batch is synced when so many files wait for it

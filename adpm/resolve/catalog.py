@@ -1,0 +1,80 @@
+"""The packages of one problem, read when they are first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from adpm.core.base import BaseIdentity
+from adpm.core.names import PackageName
+from adpm.core.requirement import Requirement
+from adpm.errors import AdpmError
+from adpm.resolve.fetch import Fetcher
+from adpm.resolve.package import Misfit, Package
+from adpm.resolve.problem import Problem
+
+__all__ = ["Catalog"]
+
+
+class Catalog:
+    """Maps names to ``Package`` for one problem; asks the fetcher for what it has not seen."""
+
+    def __init__(self, problem: Problem, fetcher: Fetcher) -> None:
+        self.problem = problem
+        self._fetcher = fetcher
+        self._packages: dict[str, Package] = {}
+        self._wanted: dict[str, list[Requirement]] = {}
+        for wanted in problem.wanted:
+            self._wanted.setdefault(wanted.requirement.name, []).append(wanted.requirement)
+        self._misfit = None if problem.base is None else _misfit(problem.base)
+
+    def __getitem__(self, name: str) -> Package:
+        """The package, fetched if need be. Raises what the source raises, but for ``NotFoundError``."""
+        package = self._packages.get(name)
+        if package is None:
+            package = Package(
+                PackageName(name),
+                self._fetcher.get(name),
+                wanted=self._wanted.get(name, ()),
+                locked=self.problem.locked.get(PackageName(name)),
+                prereleases=self.problem.prereleases,
+                misfit=self._misfit,
+            )
+            self._packages[name] = package
+        return package
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the package is at hand, so that asking for it costs no look-up."""
+        return name in self._packages
+
+    def ask(self, names: Iterable[str]) -> None:
+        """Begin to fetch these, all at once."""
+        self._fetcher.ask(name for name in names if name not in self._packages)
+
+    def prefetch(self) -> None:
+        """Fetch in parallel what a search without any conflict would need.
+
+        Follows, from what the project wants, the preferred release of each package under the first requirement that
+        led to it. A guess: the search asks for whatever else it needs.
+        """
+        leads = {wanted.requirement.name: wanted.requirement for wanted in reversed(self.problem.wanted)}
+        self._fetcher.ask(leads)
+        for name in self._fetcher.arrivals():
+            try:
+                package = self[name]
+            except AdpmError:
+                continue  # a guess may go wrong; the search asks again if it needs the answer
+            place = package.best(package.candidates & package.meeting(leads[PackageName(name)]))
+            for requirement in () if place is None else package.releases[place].requires:
+                leads.setdefault(requirement.name, requirement)
+                self._fetcher.ask([requirement.name])
+
+
+def _misfit(project: BaseIdentity) -> Misfit:
+    """``BaseIdentity.misfit`` against the project's base, once for each base that cards name: a sketch is long."""
+
+    @cache
+    def misfit(base: BaseIdentity) -> str | None:
+        return base.misfit(project)
+
+    return misfit

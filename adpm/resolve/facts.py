@@ -1,0 +1,33 @@
+"""Why a release is no candidate: the facts that the search states to the solver and the explanation puts into words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from adpm.core.names import PackageName
+from adpm.core.requirement import Requirement
+
+__all__ = ["Excluded", "Fact", "Unmet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """Releases that a rule shuts out, whoever asks. ``detail``: the yank's reason, or the misfit in numbers."""
+
+    name: PackageName
+    releases: int
+    rule: Literal["yanked", "pre-release", "base"]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """Releases that require what no release of another package meets, or a package that does not exist."""
+
+    name: PackageName
+    releases: int
+    requirement: Requirement
+
+
+Fact = Excluded | Unmet

@@ -1,0 +1,129 @@
+"""Sets of releases, requirements and facts in words."""
+
+from __future__ import annotations
+
+from adpm.core.requirement import Requirement
+from adpm.resolve.catalog import Catalog
+from adpm.resolve.facts import Excluded, Unmet
+from adpm.resolve.package import Package, members
+from adpm.resolve.problem import Wanted
+from adpm.resolve.proof import Claim, Depends, Nothing, Why
+
+__all__ = ["Words"]
+
+_PIECES = 4  # a set is told in so many pieces at most
+
+
+def _pieces(package: Package, releases: int) -> list[str]:
+    """The set as ranges over what is listed; releases that are no candidates anyway do not split a range."""
+    listed = members(package.candidates if releases & package.candidates else package.all)
+    inside = [bool(releases >> place & 1) for place in listed]
+    if all(inside):
+        return []
+    pieces = []
+    start = 0
+    while start < len(listed):
+        end = start
+        while end < len(listed) and inside[end] == inside[start]:
+            end += 1
+        if inside[start]:
+            pieces.append(_range(package, listed, start, end - 1))
+        start = end
+    return pieces
+
+
+def _range(package: Package, listed: list[int], first: int, last: int) -> str:
+    oldest, newest = package.versions[listed[first]], package.versions[listed[last]]
+    if first == last:
+        return str(oldest)
+    if first == 0:
+        return f"<={newest}"
+    return f">={oldest}" if last == len(listed) - 1 else f">={oldest},<={newest}"
+
+
+def _either(pieces: list[str]) -> str:
+    if len(pieces) > _PIECES:
+        pieces = [*pieces[: _PIECES - 1], f"{len(pieces) - _PIECES + 1} other ranges"]
+    return ", ".join(pieces[:-1]) + (" or " if len(pieces) > 1 else "") + pieces[-1]
+
+
+class Words:
+    """Sentences about one problem's packages."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def those(self, name: str, releases: int) -> str:
+        """A set as what acts: ``a 1.0``, ``a >=1.2,<=1.4``, ``every version of a``."""
+        pieces = _pieces(self._catalog[name], releases)
+        return f"{name} {_either(pieces)}" if pieces else f"every version of {name}"
+
+    def one_of(self, name: str, releases: int) -> str:
+        """A set as what is required: ``a 1.0``, ``a >=1.2,<=1.4``, and ``a`` where any version will do."""
+        pieces = _pieces(self._catalog[name], releases)
+        return f"{name} {_either(pieces)}" if pieces else name
+
+    def why(self, why: Why) -> str:
+        """A fact as a clause that can follow 'because'."""
+        if isinstance(why, Wanted):
+            return f"your project requires {self.wanted(why)}"
+        those = self.those(why.name, why.releases)
+        if isinstance(why, Depends):
+            return f"{those} requires {self._object(why)}"
+        if isinstance(why, Unmet):
+            return f"{those} requires {why.requirement} ({self._lack(why.requirement)})"
+        if isinstance(why, Nothing):
+            return f"{those} can't be used"
+        return f"{those} {_exclusion(why)}"
+
+    def wanted(self, wanted: Wanted) -> str:
+        return f"{wanted.requirement} ({wanted.where})"
+
+    def alone(self, wanted: Wanted) -> str:
+        """A line of the project that nothing meets, as a sentence."""
+        return f"Your project requires {self.wanted(wanted)}, but {self._lack(wanted.requirement)}."
+
+    def claim(self, claim: Claim) -> str:
+        """What a step concludes."""
+        chosen = [self.those(name, term.releases) for name, term in claim.items() if term.positive]
+        needed = [self.one_of(name, term.releases) for name, term in claim.items() if not term.positive]
+        if not chosen and not needed:
+            return "there is no solution"
+        if not needed:
+            return self._unusable([(name, term.releases) for name, term in claim.items()])
+        return f"{' with '.join(chosen) or 'your project'} needs {' or '.join(needed)}"
+
+    def _unusable(self, sets: list[tuple[str, int]]) -> str:
+        (name, releases), *others = sets
+        pieces = _pieces(self._catalog[name], releases)
+        subject = f"{name} {_either(pieces)} can't" if pieces else f"no version of {name} can"
+        company = [self.those(*other).replace("every version", "any version", 1) for other in others]
+        return f"{subject} be used" + (f" with {' and '.join(company)}" if company else "")
+
+    def _object(self, depends: Depends) -> str:
+        """What is required, as it was written if all the releases say the same."""
+        package = self._catalog[depends.name]
+        said = {package.requires(place).get(depends.other) for place in members(depends.releases & package.candidates)}
+        if len(said) == 1 and (requirement := said.pop()) is not None:
+            return str(requirement)
+        return self.one_of(depends.other, depends.needed)
+
+    def _lack(self, requirement: Requirement) -> str:
+        """Why nothing meets the requirement."""
+        package = self._catalog[requirement.name]
+        if not package.known:
+            return f"no registry has {requirement.name}"
+        if not package.versions:
+            return f"{requirement.name} has no releases"
+        oldest, newest = package.versions[0], package.versions[-1]
+        if oldest == newest:
+            return f"the only release of {requirement.name} is {newest}"
+        return f"none of the {len(package.versions)} releases of {requirement.name}, {oldest} to {newest}, will do"
+
+
+def _exclusion(why: Excluded) -> str:
+    if why.rule == "yanked":
+        return "was yanked" + (f" ({why.detail})" if why.detail else "")
+    if why.rule == "base":
+        return f"does not fit your base ({why.detail})"
+    return "is a pre-release (your project does not ask for one)"
