@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adpm.cli.listener import Narrator
-from adpm.cli.output import Output, size_text
+from adpm.cli.output import Output, count_text, size_text
 from adpm.core.lock import Lock
 from adpm.ops.install import check_lock, install
 from adpm.ops.project import Project, differences
@@ -25,7 +25,7 @@ def run_install(output: Output, *, locked: bool, frozen: bool, offline: bool) ->
     for package in done.packages:
         output.say(f"+ {package.name} {package.version}", style="green")
     if done.packages:
-        output.say(f"fetched {len(done.packages)} packages, {size_text(done.size)}")
+        output.say(f"fetched {count_text(len(done.packages), 'package')}, {size_text(done.size)}")
     return len(lock.packages)
 
 

@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from adpm.cli.output import Output, size_text
+from adpm.cli.output import Output, count_text, size_text
 from adpm.core.events import Changed, Event, Fetched, Fetching, Note, Repaired
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Narrator:
         if self.output.quiet:
             return
         if not sys.stderr.isatty():
-            self.output.say(f"fetching {files} files, {size_text(size)}")
+            self.output.say(f"fetching {count_text(files, 'file')}, {size_text(size)}")
             return
         from rich.console import Console  # noqa: PLC0415 - only a download on a terminal pays for rich
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415

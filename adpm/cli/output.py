@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # json, difflib and pathlib together cost a fifth of what `adpm --help` may take: they are imported where they are used.
 
-__all__ = ["Output", "closest", "size_text"]
+__all__ = ["Output", "closest", "count_text", "size_text"]
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
@@ -35,6 +35,11 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     import difflib  # noqa: PLC0415
 
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
+
+
+def count_text(count: int, noun: str) -> str:
+    """``1 package``, ``2 packages``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 class Output:

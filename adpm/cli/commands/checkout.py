@@ -19,6 +19,5 @@ def command(output: Output, target: str) -> None:
     """Link the locked adapters out as plain directories under DIR (default: adapters)."""
     project = Project.find(output.directory)
     done = checkout(project.need_lock(), Store.default(), output.directory / Path(target))
-    for name, directory in done.directories.items():
-        output.data(f"{name}\t{directory}")
+    output.table([(name, str(directory)) for name, directory in done.directories.items()], header=("NAME", "DIRECTORY"))
     output.detail(", ".join(f"{count} files by {way}" for way, count in sorted(done.ways.items())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from adpm.cli.output import Output
+from adpm.cli.output import Output, count_text
 from adpm.ops.root import find_root, installed
 
 
@@ -23,4 +23,4 @@ def command(output: Output, *, locked: bool, frozen: bool, offline: bool) -> Non
         from adpm.cli.install import run_install  # noqa: PLC0415 - what a no-op install must not pay for
 
         packages = run_install(output, locked=locked, frozen=frozen, offline=offline)
-    output.say(f"{packages} packages are installed")
+    output.say(f"{count_text(packages, 'package')} installed")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from adpm.cli.output import Output, size_text
-from adpm.errors import IntegrityError, NotFoundError
-from adpm.ops.project import Project
+from adpm.cli.project import project_or_none
+from adpm.errors import IntegrityError
 from adpm.ops.verify import Report, verify
 from adpm.store.store import Store
 
@@ -16,11 +16,8 @@ from adpm.store.store import Store
 @click.pass_obj
 def command(output: Output, *, as_json: bool) -> None:
     """Hash every object in the store again, and see that it holds what adapter.lock pins."""
-    try:
-        lock = Project.find(output.directory).lock()
-    except NotFoundError:
-        lock = None
-    report = verify(Store.default(), lock)
+    project = project_or_none(output)
+    report = verify(Store.default(), None if project is None else project.lock())
     if as_json:
         output.json("adpm.verify/1", _value(report))
     else:

@@ -1,0 +1,15 @@
+"""The project of a call, for commands that work without one too."""
+
+from __future__ import annotations
+
+from adpm.cli.output import Output
+from adpm.ops.project import Project
+from adpm.ops.root import find_root
+
+__all__ = ["project_or_none"]
+
+
+def project_or_none(output: Output) -> Project | None:
+    """The project at or above the call's directory; None where there is none. A broken one is an error all the same."""
+    root = find_root(str(output.directory))
+    return None if root is None else Project.find(output.directory)

@@ -1,0 +1,48 @@
+"""``adpm info``: a package's releases and the card of the one that a requirement would get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adpm.core.release import Card, Listing, Release
+from adpm.core.requirement import Requirement
+from adpm.errors import NotFoundError
+from adpm.ops.project import Project
+from adpm.ops.registries import open_chain
+
+__all__ = ["Info", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """``listings``: all releases, newest first. ``card`` and ``release`` are those of ``shown``."""
+
+    registry: str
+    listings: tuple[Listing, ...]
+    shown: Listing
+    card: Card
+    release: Release
+
+
+def info(project: Project, requirement: Requirement, *, registry: str | None = None) -> Info:
+    """Look up ``requirement``; of several releases that meet it the newest that is final and not yanked is shown.
+
+    Raises ``NotFoundError`` (``package-not-found``, ``version-not-found``).
+    """
+    found = open_chain(project).find(requirement.name, registry)
+    meeting = [listing for listing in found.listings if _meets(listing, requirement)]
+    if not meeting:
+        versions = ", ".join(str(listing.version) for listing in reversed(found.listings))
+        raise NotFoundError(
+            "version-not-found", f"no release of {requirement.name} meets {requirement}", hint=f"there are: {versions}"
+        )
+    shown = max(meeting, key=lambda entry: (entry.yanked is None, not entry.version.is_prerelease, entry.version))
+    confirmed = found.registry.confirmed(shown)
+    newest_first = tuple(sorted(found.listings, key=lambda entry: entry.version, reverse=True))
+    return Info(found.registry.name, newest_first, shown, confirmed.card, confirmed.release)
+
+
+def _meets(listing: Listing, requirement: Requirement) -> bool:
+    if requirement.digest is not None:
+        return listing.manifest.digest == requirement.digest
+    return requirement.specifiers.contains(listing.version, prereleases=True)

@@ -1,0 +1,118 @@
+"""``adpm publish``: a directory becomes a release, and the release part of a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from adpm import limits
+from adpm.core.base import BaseIdentity
+from adpm.core.events import Listener, Note, ignore
+from adpm.core.manifest import BaseSource
+from adpm.core.names import Digest
+from adpm.core.release import Card, File, Listing
+from adpm.errors import UsageError
+from adpm.formats.card import write_card
+from adpm.formats.contents import check_contents
+from adpm.formats.oci import write_release
+from adpm.ops.base import identify
+from adpm.ops.package import PackageDirectory, read_package
+from adpm.registry.port import Publication, Registry
+from adpm.store.store import Store
+
+__all__ = ["Prepared", "prepare", "publish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A release as it would be published: its card, the bytes of card and manifest, and the files by digest."""
+
+    card: Card
+    card_data: bytes
+    manifest: bytes
+    files: tuple[File, ...]
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.of(self.manifest)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the package's files."""
+        return sum(file.blob.size for file in self.files)
+
+
+def prepare(directory: Path, store: Store, *, base: BaseSource | None = None, listener: Listener = ignore) -> Prepared:
+    """Read ``directory``, check it, put its bytes into the store, and make card and manifest. Asks no registry.
+
+    ``base`` stands in for what the directory's ``adapter.yaml`` says of its base. Raises ``DocumentError`` and
+    ``AdapterError`` for what can't be published, ``UsageError`` (``base-missing``) without a base.
+    """
+    package = read_package(directory)
+    identity = _identity(package, base, listener)
+    with store.batch() as batch:
+        files = tuple(File(name, batch.put(_chunks(path))) for name, path in package.files.items())
+    contents = {file.path: store.map(file.blob) for file in files}
+    header = package.header
+    card = Card(
+        name=header.name,
+        version=header.version,
+        base=identity,
+        method=check_contents(contents, identity.shape, source=str(directory)),
+        requires=header.requires,
+        description=header.description,
+        task=header.task,
+        language=header.language,
+        license=header.license,
+        metrics=header.metrics,
+    )
+    data = write_card(card)
+    return Prepared(card, data, write_release(data, files), files)
+
+
+def publish(prepared: Prepared, registry: Registry, store: Store, *, init: bool = False) -> tuple[Listing, bool]:
+    """Add the release to ``registry``: how it is listed, and whether it was new. The bytes come from the store.
+
+    Publishing the same release again changes nothing. Raises ``RegistryError`` (``version-taken``) if the version is
+    there with other content.
+    """
+    publication = Publication(
+        manifest=prepared.manifest,
+        card=prepared.card_data,
+        sources={file.blob.digest: store.path(file.blob.digest) for file in prepared.files},
+        published=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    with store.session():
+        done = registry.publish(publication, init=init)
+    return done.listing, done.created
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(limits.CHUNK_BYTES):
+            yield chunk
+
+
+def _identity(package: PackageDirectory, base: BaseSource | None, listener: Listener) -> BaseIdentity:
+    declared = package.manifest.base
+    if base is not None:
+        model = base.model or (declared.model if declared is not None else None)
+        identity = identify(BaseSource(model, base.revision, base.path), Path())
+    elif declared is not None:
+        identity = identify(declared, package.root)
+    else:
+        raise UsageError(
+            "base-missing",
+            f"{package.root} does not say which base model it was trained for",
+            hint="add 'base: MODEL' to its adapter.yaml, or publish with --base DIR_OR_ID",
+        )
+    if identity.sketch is None:
+        listener(
+            Note(
+                f"note: the base {identity.model or ''} is not on this machine, so the release can't say which weights "
+                "it was trained on; publish with --base DIR to let adpm tell it from others of its shape"
+            )
+        )
+    return identity

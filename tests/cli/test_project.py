@@ -1,0 +1,149 @@
+"""The life of a project: init, registry, add, lock, install, tree, update, remove."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Workplace
+from tests.making import make_base
+
+
+def test_the_main_job(work: Workplace) -> None:
+    work.publish("lang/en", "1.0")
+    work.publish("text/sst-2", "1.0", requires=["lang/en >=1"])
+    work.publish("text/sst-2", "1.3", requires=["lang/en >=1,<2"])
+    work.publish("text/sst-2", "2.0")
+    work.start()
+    added = work.adpm("add", "text/sst-2 >=1,<2", "--as", "sst")
+    assert added.out == ""
+    assert "+ lang/en 1.0\n+ text/sst-2 1.3\n" in added.err
+    assert "  sst: text/sst-2 >=1,<2\n" in work.read("adapter.yaml")
+    lock = json.loads(work.read("adapter.lock"))
+    assert {name: package["version"] for name, package in lock["packages"].items()} == {
+        "lang/en": "1.0",
+        "text/sst-2": "1.3",
+    }
+    assert work.adpm("tree").out == "sst: text/sst-2 1.3 (>=1,<2)\n`-- lang/en 1.0 (>=1,<2)\n"
+    assert work.adpm("list").out.split("\n")[0].split() == ["sst", "text/sst-2", "1.3", "2.6", "kB", "here"]
+    assert "2 packages installed" in work.adpm("install", "--locked").err
+    assert work.adpm("verify", "--json").json["corrupt"] == []
+
+
+def test_locking_again_keeps_what_is_locked_until_it_is_updated(work: Workplace) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    work.adpm("add", "text/sst-2")
+    before = work.read("adapter.lock")
+    work.publish("text/sst-2", "1.1", seed=1)
+    work.adpm("lock")
+    assert work.read("adapter.lock") == before
+    assert "~ text/sst-2 1.0 -> 1.1" in work.adpm("update", "--dry-run").err
+    assert work.read("adapter.lock") == before
+    assert "~ text/sst-2 1.0 -> 1.1" in work.adpm("update", "sst-2").err
+    assert '"version": "1.1"' in work.read("adapter.lock")
+
+
+def test_two_machines_write_the_same_lock(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    work.publish("lang/en", "1.0")
+    work.publish("text/sst-2", "1.0", requires=["lang/en"])
+    work.start()
+    work.adpm("add", "text/sst-2")
+    other = work.root / "elsewhere" / "deep"
+    other.mkdir(parents=True)
+    manifest = work.read("adapter.yaml").replace("../", "../../")
+    (other / "adapter.yaml").write_text(manifest, encoding="utf-8")
+    monkeypatch.setenv("ADPM_HOME", str(work.root / "home2"))
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    work.adpm("-C", other, "lock")
+    assert (other / "adapter.lock").read_bytes() == (work.project / "adapter.lock").read_bytes()
+
+
+def test_an_install_elsewhere_fetches_what_the_lock_pins(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    work.adpm("add", "text/sst-2")
+    monkeypatch.setenv("ADPM_HOME", str(work.root / "home2"))
+    assert "error[offline]" in work.adpm("install", "--offline", status=7).err
+    assert "+ text/sst-2 1.0" in work.adpm("install").err
+    assert "1 package installed" in work.adpm("install", "--offline", "--locked").err
+
+
+def test_a_lock_of_another_manifest_is_noticed(work: Workplace) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    assert "error[lock-missing]" in work.adpm("install", status=8).err
+    work.adpm("add", "text/sst-2")
+    path = work.project / "adapter.yaml"
+    path.write_text(work.read("adapter.yaml").replace("text/sst-2", "text/sst-2 <2"), encoding="utf-8")
+    for command in ("install", "lock"):
+        ran = work.adpm(command, "--locked", status=8)
+        assert "error[lock-outdated]" in ran.err
+        assert "sst-2 asks for text/sst-2 <2; the lock has text/sst-2" in ran.err
+    assert "note: adapter.lock is out of date" in work.adpm("install").err
+    assert "note" not in work.adpm("install", "--frozen").err
+
+
+def test_remove_takes_what_only_it_required(work: Workplace) -> None:
+    work.publish("lang/en", "1.0")
+    work.publish("text/sst-2", "1.0", requires=["lang/en"])
+    work.start()
+    work.adpm("add", "text/sst-2", "--as", "sst")
+    assert work.adpm("remove", "sst").err == "- lang/en 1.0\n- text/sst-2 1.0\n"
+    assert json.loads(work.read("adapter.lock"))["packages"] == {}
+    assert "error[alias-unknown]" in work.adpm("remove", "sst", status=5).err
+
+
+def test_a_failed_add_changes_nothing(work: Workplace) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    before = work.read("adapter.yaml")
+    ran = work.adpm("add", "text/sst-2 >=3", status=3)
+    assert "error[no-solution]" in ran.err
+    assert "text/sst-2 >=3" in ran.err
+    assert work.read("adapter.yaml") == before
+    assert not (work.project / "adapter.lock").exists()
+
+
+def test_an_adapter_for_another_base_is_no_candidate_and_the_reason_is_told(work: Workplace) -> None:
+    wide = make_base(work.root / "wide", hidden=64, layers=4)
+    sibling = make_base(work.root / "sibling", seed=7)
+    work.publish("text/sst-2", "1.0", base=wide, hidden=64, layers=4)
+    work.publish("text/sst-2", "1.1", base=sibling)
+    work.start()
+    ran = work.adpm("add", "text/sst-2", status=3)
+    assert "trained for hidden size 64, layers 4, intermediate size 128" in ran.err
+    assert "trained on other weights" in ran.err
+    work.publish("text/sst-2", "0.9")
+    work.adpm("add", "text/sst-2")
+    assert '"version": "0.9"' in work.read("adapter.lock")
+
+
+def test_a_yanked_release_is_only_for_who_has_locked_it(work: Workplace) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.publish("text/sst-2", "1.1", seed=1)
+    work.start()
+    work.adpm("add", "text/sst-2")
+    work.adpm("yank", "text/sst-2", "1.1", "--registry", "here", "--reason", "trained on the test set")
+    assert "trained on the test set" in work.adpm("info", "text/sst-2").out
+    work.adpm("add", "text/sst-2 >=1.1")
+    assert '"version": "1.1"' in work.read("adapter.lock")
+    work.adpm("remove", "sst-2")
+    work.adpm("add", "text/sst-2")
+    assert '"version": "1.0"' in work.read("adapter.lock")
+
+
+def test_compositions_are_checked_when_locking(work: Workplace) -> None:
+    work.publish("lang/en", "1.0")
+    work.publish("text/sst-2", "1.0", requires=["lang/en"])
+    work.start()
+    manifest = work.read("adapter.yaml").replace("adapters: {}", "adapters: {sst: text/sst-2}")
+    path = work.project / "adapter.yaml"
+    path.write_text(manifest + "compose: {default: 'stack(lang/en, sst)'}\n", encoding="utf-8")
+    work.adpm("lock")
+    assert "default = stack(lang/en, sst)" in work.adpm("tree").out
+    path.write_text(manifest + "compose: {default: 'stack(lang/de, sst)'}\n", encoding="utf-8")
+    assert "error[composition-unknown-name]" in work.adpm("lock", status=1).err
+    path.write_text(manifest + "compose: {default: 'stack(en, sst)'}\n", encoding="utf-8")
+    assert "error[manifest-invalid]" in work.adpm("lock", status=1).err
