@@ -125,3 +125,18 @@ def test_the_digest_does_not_depend_on_where_and_when(work: Workplace, monkeypat
     monkeypatch.setenv("LC_ALL", "C")
     moved = directory.rename(work.root / "moved")
     assert work.adpm("publish", moved, "--registry", "../registry").out.strip() == first
+
+
+def test_a_lost_index_is_rebuilt(work: Workplace) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.publish("text/sst-2", "1.1", seed=1)
+    index = work.root / "registry" / "packages" / "text" / "sst-2" / "index.json"
+    before = index.read_bytes()
+    index.write_bytes(b"{}")
+    work.start()
+    assert "error[index-invalid]" in work.adpm("info", "text/sst-2", status=1).err
+    assert "text/sst-2: 2 releases" in work.adpm("registry", "rebuild", "here").err
+    assert index.read_bytes() == before
+    index.unlink()
+    assert "text/sst-2: 2 releases" in work.adpm("registry", "rebuild", "here", "text/sst-2").err
+    assert index.read_bytes() == before

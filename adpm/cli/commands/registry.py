@@ -6,17 +6,21 @@ from typing import Any
 
 import click
 
-from adpm.cli.output import Output
+from adpm.cli.output import Output, count_text
+from adpm.cli.project import project_or_none
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.manifest import RegistrySource
+from adpm.core.names import PackageName
 from adpm.formats.edit import add_registry, remove_registry
 from adpm.formats.manifest import registry_name
 from adpm.ops.project import Project
+from adpm.ops.rebuild import rebuild
+from adpm.ops.registries import named_registry
 
 
 @click.group()
 def command() -> None:
-    """Add, list and remove the registries of the project."""
+    """Add, list and remove the registries of the project; rebuild an index."""
 
 
 @command.command("add")
@@ -55,3 +59,15 @@ def remove(output: Output, name: str) -> None:
     project = Project.find(output.directory)
     project.edited(remove_registry(project.manifest_bytes, name, MANIFEST_FILE)).write_manifest()
     output.say(f"- registry {name}")
+
+
+@command.command("rebuild")
+@click.argument("name")
+@click.argument("package", required=False)
+@click.pass_obj
+def rebuild_(output: Output, name: str, package: str | None) -> None:
+    """Derive the indexes of a registry (of all its packages, or of one) anew from its releases."""
+    registry = named_registry(name, project_or_none(output), output.directory)
+    wanted = None if package is None else PackageName.parse(package)
+    for found, releases in rebuild(registry, wanted).items():
+        output.say(f"{found}: {count_text(releases, 'release')}")
