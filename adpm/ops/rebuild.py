@@ -13,7 +13,7 @@ __all__ = ["rebuild"]
 def rebuild(registry: Registry, package: PackageName | None = None) -> dict[PackageName, int]:
     """Rebuild the index of ``package``, or of all packages; how many releases each lists now.
 
-    Raises ``UsageError`` (``registry-without-index``) for a kind of registry that keeps none, and the registry's errors.
+    Raises ``UsageError`` (``registry-without-index``) for a kind of registry that keeps none.
     """
     names = [package] if package is not None else registry.packages()
     if not isinstance(registry, PlacedRegistry) or names is None:
