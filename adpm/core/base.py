@@ -69,7 +69,7 @@ def shape_of_config(config: Mapping[str, Any]) -> Shape:
     found: dict[str, int] = {}
     for name, keys in DIMENSIONS.items():
         values = (config.get(key) for key in keys)
-        value = next((v for v in values if isinstance(v, int) and not isinstance(v, bool)), None)
+        value = next((v for v in values if type(v) is int and 0 < v <= limits.INTEGER_MAX), None)
         if value is not None:
             found[name] = value
     # A config that leaves these out means these values: stating them makes the two spellings equal.

@@ -8,7 +8,8 @@
                 | "batch" "(" composition ":" INTEGER, ... ")"         by rows of the batch
                 | "average" "(" composition ":" NUMBER, ... ")"        weighted mean of the outputs
 
-NAME is an alias of the project, or the name of a package that a locked adapter requires.
+NAME is an alias of the project, or the name of a package that a locked adapter requires. ``specs/names.md`` has the
+lexical rules.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ __all__ = ["Block", "Composition", "Kind", "leaves", "parse_composition"]
 Kind = Literal["stack", "fuse", "parallel", "split", "batch", "average"]
 _KINDS: Final = frozenset(get_args(Kind))
 _WEIGHTED: Final = frozenset({"split", "batch", "average"})
-_TOKEN: Final = re.compile(r"\s*(?:([A-Za-z0-9][A-Za-z0-9._/-]*)|([(),:]))")
+_TOKEN: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._/-]*)|([(),:])")
+_SPACE: Final = re.compile(r"\s*")
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE]-?[0-9]+)?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,12 @@ class Block:
         if not self.weights:
             return f"{self.kind}({', '.join(map(str, self.parts))})"
         pairs = zip(self.parts, self.weights, strict=True)
-        return f"{self.kind}({', '.join(f'{part}: {weight:g}' for part, weight in pairs)})"
+        return f"{self.kind}({', '.join(f'{part}: {_spell(weight)}' for part, weight in pairs)})"
+
+
+def _spell(weight: float) -> str:
+    """The shortest text that reads back as ``weight``; whole numbers without a fraction."""
+    return str(int(weight)) if weight == int(weight) else repr(float(weight))
 
 
 Composition = str | Block
@@ -65,22 +73,26 @@ def parse_composition(text: str) -> Composition:
 
 
 class _Parser:
+    """Reads from ``place``, which never stands on white space."""
+
     def __init__(self, text: str) -> None:
         self.text = text
         self.place = 0
         self.leaves = 0
+        self.advance(0)
 
     def composition(self, depth: int) -> Composition:
         if depth > limits.COMPOSITION_DEPTH:
             self.fail(f"it nests deeper than {limits.COMPOSITION_DEPTH} levels")
+        start = self.place
         name = self.word("an adapter's name")
         if self.peek() != "(":
             self.leaves += 1
             if self.leaves > limits.COMPOSITION_LEAVES:
-                self.fail(f"it names more than {limits.COMPOSITION_LEAVES} adapters")
+                self.fail(f"it names more than {limits.COMPOSITION_LEAVES} adapters", start)
             return name
         if name not in _KINDS:
-            self.fail(f"{name!r} is no operator; operators are {', '.join(sorted(_KINDS))}")
+            self.fail(f"{name[:80]!r} is no operator; operators are {', '.join(sorted(_KINDS))}", start)
         return self.block(cast("Kind", name), depth)
 
     def block(self, kind: Kind, depth: int) -> Block:
@@ -100,40 +112,45 @@ class _Parser:
         return Block(kind, tuple(parts), tuple(weights))
 
     def weight(self, kind: Kind) -> float:
+        start = self.place
         word = self.word("a number")
-        try:
-            value = float(word)
-        except ValueError:
-            self.fail(f"{word!r} is not a number")
-        if not (0 < value < float("inf")) or (kind != "average" and value != int(value)):
-            self.fail(f"{word!r} is not a positive {'number' if kind == 'average' else 'whole number'}")
+        if not _NUMBER.match(word):
+            self.fail(f"{word[:80]!r} is not a number", start)
+        value = float(word)
+        if not 0 < value <= limits.INTEGER_MAX or (kind != "average" and value != int(value)):
+            wanted = "number" if kind == "average" else "whole number"
+            self.fail(f"{word[:80]!r} is not a positive {wanted} up to 2^53", start)
         return value
 
     def peek(self) -> str | None:
         match = _TOKEN.match(self.text, self.place)
-        return (match[1] or match[2]) if match else None
+        return match[0] if match else None
 
     def word(self, wanted: str) -> str:
         match = _TOKEN.match(self.text, self.place)
         if match is None or match[1] is None:
             self.fail(f"expected {wanted}")
-        self.place = match.end()
+        self.advance(match.end())
         return match[1]
 
     def take(self, token: str) -> None:
         match = _TOKEN.match(self.text, self.place)
         if match is None or match[2] != token:
             self.fail(f"expected {token!r}")
-        self.place = match.end()
+        self.advance(match.end())
+
+    def advance(self, place: int) -> None:
+        space = _SPACE.match(self.text, place)
+        self.place = space.end() if space else place
 
     def end(self) -> None:
-        if self.text[self.place :].strip():
+        if self.place < len(self.text):
             self.fail("expected the end")
 
-    def fail(self, why: str) -> NoReturn:
+    def fail(self, why: str, place: int | None = None) -> NoReturn:
         raise CompositionError(
             "composition-invalid",
             f"{self.text[:200]!r} is not a composition",
-            cause=f"at character {self.place + 1}: {why}",
+            cause=f"at character {(self.place if place is None else place) + 1}: {why}",
             hint="a composition looks like: sst, stack(en, sst), average(a: 0.3, b: 0.7)",
         )

@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 
+from adpm import limits
 from adpm.core.names import Digest, PackageName
 from adpm.errors import UsageError
 
@@ -27,16 +28,21 @@ _SPLIT: Final = re.compile(r"([^\s<>=!~@]+)\s*(.*)\Z", re.DOTALL)
 def parse_specifiers(text: str) -> SpecifierSet:
     """PEP 440 specifiers; the empty text admits every version. Raises ``UsageError`` (``constraint-invalid``)."""
     try:
+        if len(text) > limits.CONSTRAINT_CHARACTERS:
+            raise InvalidSpecifier
         specifiers = SpecifierSet(text)
     except InvalidSpecifier:
         raise UsageError(
             "constraint-invalid",
-            f"{text!r} is not a version constraint",
-            hint="constraints follow PEP 440: '>=1.2,<2', '~=1.0', '==1.4', '!=1.3'",
+            f"{text[:80]!r} is not a version constraint",
+            hint=f"constraints follow PEP 440: '>=1.2,<2', '~=1.0', '==1.4', '!=1.3'; at most "
+            f"{limits.CONSTRAINT_CHARACTERS} characters",
         ) from None
     if any(s.operator == "===" for s in specifiers):
         raise UsageError(
-            "constraint-invalid", f"{text!r} uses '===', which compares texts, not versions", hint="write '==' instead"
+            "constraint-invalid",
+            f"{text[:80]!r} uses '===', which compares texts, not versions",
+            hint="write '==' instead",
         )
     return specifiers
 
@@ -60,7 +66,7 @@ class Requirement:
         if match is None:
             raise UsageError(
                 "requirement-invalid",
-                f"{text!r} is not a requirement",
+                f"{text[:80]!r} is not a requirement",
                 hint="write a name and perhaps a constraint: text/sst-2 >=1.2",
             )
         name, rest = PackageName.parse(match[1]), match[2].strip()
@@ -73,7 +79,7 @@ class Requirement:
         """The part after the name, in canonical form: ``>=1.2,<2``, ``@sha256:...`` or the empty text."""
         if self.digest is not None:
             return f"@{self.digest}"
-        return ",".join(str(s) for s in sorted(self.specifiers, key=_spelling))
+        return ",".join(dict.fromkeys(str(s) for s in sorted(self.specifiers, key=_spelling)))
 
     def __str__(self) -> str:
         if self.digest is not None:
