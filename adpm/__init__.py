@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from adpm.errors import AdpmError
-    from adpm.runtime.attach import attach
-    from adpm.runtime.handle import Adapters
+    from adpm.runtime.adapters import Adapters, attach
     from adpm.runtime.load import load
 
 __version__ = "0.1.0"
 __all__ = ["Adapters", "AdpmError", "__version__", "attach", "load"]
 
 _HOMES: Final = {
-    "Adapters": "adpm.runtime.handle",
+    "Adapters": "adpm.runtime.adapters",
     "AdpmError": "adpm.errors",
-    "attach": "adpm.runtime.attach",
+    "attach": "adpm.runtime.adapters",
     "load": "adpm.runtime.load",
 }
 

@@ -14,10 +14,19 @@ from adpm.ops.init import init
 
 @click.command()
 @click.option("--base", required=True, metavar="DIR_OR_ID", help="The base model: a local directory, or a model id.")
+@click.option("--path", metavar="DIR", help="Where the files of the base with that id lie on this machine.")
 @click.pass_obj
-def command(output: Output, base: str) -> None:
+def command(output: Output, base: str, path: str | None) -> None:
     """Write adapter.yaml for a project on a base model."""
     directory = output.directory
-    local = Path(base).is_dir()
-    path = init(directory, BaseSource(path=os.path.relpath(base, directory)) if local else BaseSource(model=base))
-    output.say(f"wrote {path}; add adapters with 'adpm add NAME'")
+    if path is None and (directory / base).is_dir():
+        source = BaseSource(path=_seen_from(directory, base))
+    else:
+        source = BaseSource(model=base, path=None if path is None else _seen_from(directory, path))
+    written = init(directory, source)
+    output.say(f"wrote {written}; add adapters with 'adpm add NAME'")
+
+
+def _seen_from(directory: Path, path: str) -> str:
+    """A relative path as the manifest in ``directory`` needs it; an absolute or home path as the user wrote it."""
+    return path if os.path.isabs(path) else os.path.relpath(directory / path, directory)
