@@ -26,7 +26,7 @@ def identify(base: BaseSource, relative_to: Path) -> BaseIdentity:
     ``base.path`` is relative to ``relative_to``. Without one, a snapshot in the Hugging Face Hub's cache will do.
     """
     if base.path is not None:
-        directory = relative_to / base.path
+        directory = relative_to / Path(base.path).expanduser()
         if not directory.is_dir():
             raise UsageError(
                 "base-not-found",
