@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from adpm.core.composition import leaves
 from adpm.core.manifest import BaseSource, Manifest, RegistrySource, Wanted
 from adpm.core.names import Alias
 from adpm.errors import AdpmError, NotFoundError, UsageError
@@ -22,6 +23,8 @@ __all__ = ["add_adapter", "add_registry", "new_manifest", "remove_adapter", "rem
 
 _BREAK: Final = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*(?: (?:==|~=|>=|<=|!=|>|<)[A-Za-z0-9.*+!,<>=~]+)?\Z")
+_UNQUOTABLE: Final = re.compile(r"[\u2028\u2029\ufeff\ufffe\uffff]")  # valid in JSON's quotes, not in YAML's
+_COMMA: Final = re.compile(r"[ \t]*,[ \t]*")
 _WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 
 
@@ -58,7 +61,7 @@ def remove_adapter(data: bytes, alias: Alias, source: str) -> bytes:
     if len(kept) == len(before.adapters):
         known = ", ".join(str(w.alias) for w in before.adapters) or "none"
         raise NotFoundError("alias-unknown", f"{source} has no adapter {alias!r}", hint=f"its adapters are: {known}")
-    using = [name for name, composition in before.compose.items() if alias in _names(composition)]
+    using = [name for name, composition in before.compose.items() if alias in leaves(composition)]
     if using:
         raise UsageError(
             "alias-used",
@@ -107,10 +110,6 @@ def remove_registry(data: bytes, name: str, source: str) -> bytes:
     )
 
 
-def _names(composition: object) -> set[str]:
-    return set(re.findall(r"[A-Za-z0-9][A-Za-z0-9._/-]*", str(composition)))
-
-
 def _edit(data: bytes, source: str, change: Callable[[_Text], None], meant: Callable[[Manifest], Manifest]) -> bytes:
     before, document = open_manifest(data, source)
     text = _Text(data.decode("utf-8"), document)
@@ -121,7 +120,7 @@ def _edit(data: bytes, source: str, change: Callable[[_Text], None], meant: Call
             return edited
         why = "the change would alter other parts of it"
     except AdpmError as error:
-        why = error.what
+        why = error.cause or error.what
     raise UsageError("manifest-layout", f"{source} can't be edited by adpm", cause=why, hint="make the change by hand")
 
 
@@ -146,7 +145,8 @@ class _Text:
         if (section,) not in self.keys:
             self._append([f"{section}:", f"  {item}{value}"])
         elif key is not None and (section, key) in self.spans:
-            self._replace(self.spans[section, key], inner if self.spans[section,].flow else value)
+            span = Span(self.spans[section, key].start, self._last((section, key)))
+            self._replace(span, inner if self.spans[section,].flow else value)
         elif not entries:
             self._replace(self.spans[section,], "")
             line = self.keys[section,].start[0]
@@ -167,13 +167,7 @@ class _Text:
         entries = self._entries(section)
         place = entries.index((section, key))
         if self.spans[section,].flow:
-            if len(entries) == 1:
-                start, end = self._first(entries[0]), self._last(entries[0])
-            elif place + 1 < len(entries):
-                start, end = self._first(entries[place]), self._first(entries[place + 1])
-            else:
-                start, end = self._last(entries[place - 1]), self._last(entries[place])
-            self._replace(Span(start, end), "")
+            self._drop_from_flow(entries, place)
             return
         first, last = self._first(entries[place])[0], self._last(entries[place])[0]
         del self.lines[first : last + 1], self.breaks[first : last + 1]
@@ -182,6 +176,18 @@ class _Text:
             line, column = self.keys[section,].end
             colon = self.lines[line].index(":", column) + 1
             self.lines[line] = self.lines[line][:colon] + empty + self.lines[line][colon:]
+
+    def _drop_from_flow(self, entries: list[Path], place: int) -> None:
+        """Remove one entry with one comma, and the line that it leaves blank; comments beside it stay."""
+        start, (line, column) = self._first(entries[place]), self._last(entries[place])
+        before = self._last(entries[place - 1]) if place else None
+        if before and before[0] == start[0] and place + 1 == len(entries):
+            start = before
+        elif comma := _COMMA.match(self.lines[line], column):
+            column = comma.end()
+        self._replace(Span(start, (line, column)), "")
+        if not self.lines[start[0]].strip() and self.breaks[start[0]]:
+            del self.lines[start[0]], self.breaks[start[0]]
 
     def _entries(self, section: str) -> list[Path]:
         """The paths of a section's entries, in the file's order."""
@@ -197,11 +203,14 @@ class _Text:
 
     def _last(self, path: Path) -> tuple[int, int]:
         """Just behind an entry's last character; block collections themselves end where the next token begins."""
-        return max(
+        line, column = max(
             span.end
             for other, span in self.spans.items()
             if other[: len(path)] == path and (span.flow or not any(p[:-1] == other for p in self.spans if p))
         )
+        while line > self.spans[path].start[0] and not self.lines[line][:column].strip():
+            line, column = line - 1, len(self.lines[line - 1])  # block scalars end on the line behind them
+        return line, column
 
     def _replace(self, span: Span, value: str) -> None:
         (first, start), (last, end) = span.start, span.end
@@ -216,17 +225,17 @@ class _Text:
         self.breaks.insert(line, self.newline)
 
     def _append(self, texts: list[str]) -> None:
-        while self.lines and not self.lines[-1].strip():
-            del self.lines[-1], self.breaks[-1]
-        for text in texts:
-            self._insert(len(self.lines), text)
+        end = len(self.lines) if self.lines[-1] else len(self.lines) - 1
+        for i, text in enumerate(texts):
+            self._insert(end + i, text)
 
 
 def _scalar(value: str, *, flow: bool) -> str:
     """``value`` as a YAML scalar: bare where that can't be misread, else in double quotes."""
     if _BARE.match(value) and value.lower() not in _WORDS and not (flow and re.search(r"[,\[\]{}]", value)):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    quoted = json.dumps(value, ensure_ascii=False)
+    return _UNQUOTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
 
 
 def _flow(parts: dict[str, str | list[str] | None]) -> str:
