@@ -29,6 +29,7 @@ __all__ = [
     "close_unless_off",
     "head_of",
     "method_of",
+    "method_value",
     "read_adapter_config",
     "read_head_config",
     "write_adapter_config",
@@ -142,7 +143,8 @@ class LowRank:
 
     @property
     def is_vera(self) -> bool:
-        return self.composition_mode == "add" and (self.vera_d is not None or self.vera_b is not None)
+        """The peer takes it for VeRA where either is written with a decimal point."""
+        return self.composition_mode == "add" and (isinstance(self.vera_d, float) or isinstance(self.vera_b, float))
 
 
 Method = Bottleneck | LowRank

@@ -7,6 +7,7 @@ refused by name unless its value is off (null, false, 0, an empty text, list or 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
@@ -16,7 +17,7 @@ from adpm.formats.adapterhub import close_unless_off, probability
 from adpm.formats.json import open_json, pretty
 from adpm.formats.reader import Decoder, Document, Fields, Node, flag, integer, list_of, number, one_of, text
 
-__all__ = ["PeftLora", "lora_of", "read_peft_config", "write_peft_config"]
+__all__ = ["PeftLora", "lora_of", "lora_value", "read_peft_config", "write_peft_config"]
 
 _CODE: Final = "adapter-config-invalid"
 _REPETITIONS: Final = 4  # of unbounded repetitions in one pattern; more could take for ever to fail
@@ -145,7 +146,7 @@ _TABLE: Final[dict[str, Decoder[Any]]] = {
 }
 
 
-def _refuse_unsupported(value: dict[str, object], source: str) -> None:
+def _refuse_unsupported(value: Mapping[str, object], source: str) -> None:
     kind = value.get("peft_type")
     if isinstance(kind, str) and kind != "LORA":
         raise _unsupported(source, f"the method {kind}")
@@ -165,7 +166,7 @@ def _unsupported(source: str, what: str) -> AdapterError:
     )
 
 
-def lora_of(value: dict[str, Any], *, source: str) -> PeftLora:
+def lora_of(value: Mapping[str, Any], *, source: str) -> PeftLora:
     """LoRA's settings as a value; ``value`` is the content of an ``adapter_config.json``.
 
     Raises ``DocumentError`` (``adapter-config-invalid``) and ``AdapterError`` (``method-unsupported``).
@@ -198,8 +199,8 @@ def _lora(node: Node) -> PeftLora:
     return PeftLora(**{"target_modules": (), **values})
 
 
-def write_peft_config(config: PeftLora) -> bytes:
-    """The bytes of an ``adapter_config.json`` that PEFT and adpm read as ``config``."""
+def lora_value(config: PeftLora) -> dict[str, Any]:
+    """``config`` as the mapping that :func:`lora_of` reads."""
     out: dict[str, Any] = {"peft_type": "LORA", "inference_mode": True}
     for key in _TABLE:
         value = getattr(config, key)
@@ -208,4 +209,9 @@ def write_peft_config(config: PeftLora) -> bytes:
         elif isinstance(value, tuple):
             value = list(value) or None
         out[key] = value
-    return pretty(out)
+    return out
+
+
+def write_peft_config(config: PeftLora) -> bytes:
+    """The bytes of an ``adapter_config.json`` that PEFT and adpm read as ``config``."""
+    return pretty(lora_value(config))

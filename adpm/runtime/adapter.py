@@ -1,0 +1,57 @@
+"""One adapter on a model: its parts, and what it takes to write it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor, nn
+
+from adpm.formats.adapterhub import AdapterHubConfig, HeadConfig
+from adpm.formats.peft import PeftLora
+from adpm.runtime.anatomy import Anatomy
+from adpm.runtime.from_adapterhub import adapterhub_blueprints, head_blueprint
+from adpm.runtime.from_peft import peft_blueprints
+from adpm.runtime.part import Blueprint, Part
+
+__all__ = ["Adapter", "Source", "blueprints_of", "build"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An adapter's settings in the format that it was made in."""
+
+    config: AdapterHubConfig | PeftLora
+    head: HeadConfig | None = None
+
+
+def blueprints_of(source: Source, anatomy: Anatomy) -> tuple[Blueprint, ...]:
+    """The parts that ``source`` has on this model, the head last. Cost: one walk of the model for each new config."""
+    config = source.config
+    key: object = config.methods if isinstance(config, AdapterHubConfig) else config
+    found = anatomy.blueprints.get(key)
+    if found is None:
+        make = adapterhub_blueprints(config, anatomy) if isinstance(config, AdapterHubConfig) else None
+        found = make if make is not None else peft_blueprints(cast("PeftLora", config), anatomy)
+        anatomy.blueprints[key] = found
+    return found if source.head is None else (*found, head_blueprint(source.head, anatomy))
+
+
+class Adapter(nn.Module):
+    """Parts by their keys. ``source`` is what :mod:`adpm.runtime.save` writes."""
+
+    def __init__(self, source: Source, parts: Mapping[str, Part]) -> None:
+        super().__init__()
+        self.source = source
+        self.parts = nn.ModuleDict(parts)
+        for part in parts.values():
+            part.shared(parts)
+
+    def __iter__(self) -> Iterator[Part]:
+        return cast("Iterator[Part]", iter(self.parts.values()))
+
+
+def build(source: Source, blueprints: tuple[Blueprint, ...], tensors: Mapping[str, Mapping[str, Tensor]]) -> Adapter:
+    """The adapter whose parts' ``tensors`` (part key -> slot name -> tensor) are at hand."""
+    return Adapter(source, {blueprint.key: blueprint.build(tensors[blueprint.key]) for blueprint in blueprints})

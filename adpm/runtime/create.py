@@ -1,0 +1,80 @@
+"""A new adapter's settings from what a user wrote."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from adpm.errors import UsageError
+from adpm.formats.adapterhub import (
+    NAMED,
+    AdapterHubConfig,
+    Bottleneck,
+    HeadConfig,
+    LowRank,
+    head_of,
+    method_of,
+    method_value,
+)
+from adpm.formats.peft import PeftLora, lora_of, lora_value
+from adpm.runtime.adapter import Source
+from adpm.runtime.anatomy import Anatomy
+
+__all__ = ["Config", "Head", "new_source"]
+
+Config = str | Bottleneck | LowRank | PeftLora | Mapping[str, Any]
+Head = int | HeadConfig | Mapping[str, Any] | None
+_PEFT = "peft_lora"
+
+
+def new_source(name: str, config: Config, head: Head, options: Mapping[str, object], anatomy: Anatomy) -> Source:
+    """The settings of the adapter ``name``; the errors are those of ``Adapters.add``."""
+    where = f"the settings of {name!r}"
+    model_name = getattr(anatomy.config, "_name_or_path", None) or None
+    value = _value(config)
+    known = {**value, **options}
+    if "peft_type" in value:
+        if head is not None:
+            raise UsageError(
+                "head-invalid",
+                "PEFT's format has no heads of its own",
+                hint='name the model\'s own: modules_to_save=["classifier"]',
+            )
+        lora = lora_of({"base_model_name_or_path": model_name, **known}, source=where)
+        return Source(lora)
+    hub = AdapterHubConfig(
+        name=name,
+        methods=(method_of(known, source=where),),
+        model_type=anatomy.model_type,
+        model_name=model_name,
+        hidden_size=anatomy.hidden_size,
+    )
+    return Source(hub, _head(name, head, anatomy))
+
+
+def _value(config: Config) -> dict[str, Any]:
+    if isinstance(config, str):
+        if config == _PEFT:
+            return {"peft_type": "LORA"}
+        if config not in NAMED:
+            close = difflib.get_close_matches(config, (*NAMED, _PEFT), n=1)
+            raise UsageError(
+                "method-unknown",
+                f"{config!r} is no method",
+                hint=f"did you mean {close[0]!r}?" if close else f"methods are {', '.join((*NAMED, _PEFT))}",
+            )
+        return method_value(NAMED[config])
+    if isinstance(config, PeftLora):
+        return lora_value(config)
+    return method_value(config) if isinstance(config, (Bottleneck, LowRank)) else dict(config)
+
+
+def _head(name: str, head: Head, anatomy: Anatomy) -> HeadConfig | None:
+    if head is None:
+        return None
+    if not isinstance(head, HeadConfig):
+        settings = {"num_labels": head} if isinstance(head, int) else dict(head)
+        head = head_of(settings, source=f"the head of {name!r}")
+    return replace(head, name=name, hidden_size=anatomy.hidden_size)

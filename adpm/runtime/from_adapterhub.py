@@ -1,0 +1,172 @@
+"""AdapterHub's configs on a live model: which parts they have, and where their tensors stand in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from torch import Generator, Tensor, nn
+
+from adpm.errors import AdapterError
+from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, HeadConfig, LowRank
+from adpm.formats.adapterhub_tensors import (
+    bottleneck_slots,
+    head_slots,
+    inverse_slots,
+    low_rank_slots,
+    shared_low_rank_slots,
+    shared_slots,
+    width,
+)
+from adpm.runtime.anatomy import Anatomy, features
+from adpm.runtime.methods.bottleneck import BottleneckPart, SharedProductPart, start_bottleneck
+from adpm.runtime.methods.head import HeadPart, start_head
+from adpm.runtime.methods.inverse import InversePart, start_inverse
+from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, SharedPairPart, start_low_rank, start_vera
+from adpm.runtime.methods.product import start_product
+from adpm.runtime.part import Blueprint
+
+__all__ = ["HEAD", "INVERSE", "adapterhub_blueprints", "head_blueprint"]
+
+HEAD = "head"
+INVERSE = "inverse"
+
+
+def adapterhub_blueprints(config: AdapterHubConfig, anatomy: Anatomy) -> tuple[Blueprint, ...]:
+    """Every part of the adapter. Raises ``AdapterError`` (``family-unsupported``, ``adapter-misfit``)."""
+    out: list[Blueprint] = []
+    for method in config.methods:
+        out += _bottlenecks(method, anatomy) if isinstance(method, Bottleneck) else _low_ranks(method, anatomy)
+    keys = [blueprint.key for blueprint in out]
+    if len(set(keys)) != len(keys):
+        raise AdapterError(
+            "adapter-misfit",
+            f"the adapter {config.name!r} has two parts at one place",
+            cause=", ".join(sorted({key for key in keys if keys.count(key) > 1})),
+        )
+    return tuple(out)
+
+
+def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
+    hidden, shared_key = anatomy.hidden_size, "shared/product"
+    for name in ("mh_adapter", "output_adapter"):
+        if not getattr(config, name):
+            continue
+        for site in anatomy.sites(name):
+            if site.layer in config.leave_out:
+                continue
+            units = _units(config, hidden, site.layer)
+            yield Blueprint(
+                key=site.adapters.replace(".", "/"),
+                file=(f"{site.adapters}.adapters.", "."),
+                slots=bottleneck_slots(config, hidden, units),
+                build=partial(BottleneckPart, config=config, site=site, shared_key=shared_key),
+                start=partial(start_bottleneck, config),
+            )
+    if config.phm_layer and (config.shared_phm_rule or config.shared_W_phm):
+        units = _units(config, hidden, 0) if config.shared_W_phm else config.phm_dim
+        yield Blueprint(
+            key=shared_key,
+            file=("shared_parameters.", "."),
+            slots=shared_slots(config, hidden, units),
+            build=partial(SharedProductPart, config=config),
+            start=partial(start_product, config, own=False),
+        )
+    if config.inv_adapter is not None:
+        yield Blueprint(
+            key=INVERSE,
+            file=("invertible_adapters.", "."),
+            slots=inverse_slots(config, hidden),
+            build=partial(InversePart, config=config),
+            start=partial(start_inverse, config),
+        )
+
+
+def _units(config: Bottleneck, hidden: int, layer: int) -> int:
+    factor = config.factor(layer)
+    if factor is None:
+        raise AdapterError(
+            "adapter-misfit",
+            f"the adapter's reduction_factor names neither layer {layer} nor a default",
+            hint='write it as {"1": 8, "default": 16}',
+        )
+    units = width(hidden, factor)
+    if config.phm_layer and (hidden % config.phm_dim or units % config.phm_dim):
+        raise AdapterError(
+            "adapter-misfit",
+            f"phm_dim {config.phm_dim} does not divide hidden size {hidden} and bottleneck {units}",
+        )
+    return units
+
+
+def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
+    options = LowRankOptions(
+        scale=config.alpha if config.composition_mode == "scale" else config.alpha / config.r,
+        dropout=config.dropout,
+        chained=True,
+        multiplies=config.composition_mode == "scale",
+        dora=config.use_dora,
+        gated=config.use_gating,
+        vera=config.is_vera,
+    )
+    shared_key = "shared/pair"
+    first: tuple[int, int] | None = None
+    for location in _locations(config):
+        for layer, name in anatomy.linears(location):
+            if layer in config.leave_out:
+                continue
+            module = anatomy.module(name)
+            sizes = features(module)
+            if sizes is None:
+                raise AdapterError("family-unsupported", f"{name} is no linear layer")
+            first = first or sizes
+            path = name.removeprefix(anatomy.prefix)
+            yield Blueprint(
+                key=path.replace(".", "/"),
+                file=(f"{path}.loras.", "."),
+                slots=low_rank_slots(config, *sizes),
+                build=partial(LowRankPart, layer=name, options=options, shared_key=shared_key),
+                start=partial(_start_low_rank, config, module),
+            )
+    if config.is_vera and first is not None:
+        yield Blueprint(
+            key=shared_key,
+            file=("shared_parameters.", "."),
+            slots=shared_low_rank_slots(config, *first),
+            build=SharedPairPart,
+            start=partial(start_low_rank, config.init_weights, None),
+        )
+
+
+def _start_low_rank(
+    config: LowRank, module: nn.Module, tensors: Mapping[str, Tensor], generator: Generator | None
+) -> None:
+    start_low_rank(config.init_weights, module, tensors, generator)
+    if config.is_vera:
+        start_vera(config.vera_d or 0.0, config.vera_b or 0.0, tensors)
+
+
+def _locations(config: LowRank) -> Iterator[str]:
+    if config.selfattn_lora:
+        yield from (f"selfattn.{matrix}" for matrix in ("q", "k", "v", "o") if matrix in config.attn_matrices)
+    if config.intermediate_lora:
+        yield "intermediate"
+    if config.output_lora:
+        yield "output"
+
+
+def head_blueprint(head: HeadConfig, anatomy: Anatomy) -> Blueprint:
+    """A classification head's part; ``AdapterError`` where it wants a pooler that the model does not have."""
+    base = anatomy.module(anatomy.prefix.rstrip("."))
+    if head.use_pooler and getattr(base, "pooler", None) is None:
+        raise AdapterError("adapter-misfit", "the head wants the pooler's output, and the model has no pooler")
+    dropout = head.dropout_prob
+    for key in ("classifier_dropout", "hidden_dropout_prob"):
+        dropout = getattr(anatomy.config, key, None) if dropout is None else dropout
+    return Blueprint(
+        key=HEAD,
+        file=("heads.", "."),
+        slots=head_slots(head, anatomy.hidden_size),
+        build=partial(HeadPart, config=head, dropout=dropout or 0.0),
+        start=partial(start_head, head, getattr(anatomy.config, "initializer_range", 0.02)),
+    )

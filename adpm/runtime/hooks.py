@@ -1,0 +1,85 @@
+"""How a plan meets the model: one forward hook a point, which asks the active plan what to do.
+
+Hooks are objects and not closures, so that a deep copy of a model has hooks of its own that ask its own handle.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+__all__ = ["Capture", "Hooks", "Plan", "Point"]
+
+
+class Point(NamedTuple):
+    """A place where something can act: before or after the forward pass of the module called ``module``."""
+
+    module: str
+    when: Literal["before", "after"]
+
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What acts where under one composition, made when it is first activated.
+
+    Before a module: (module, args, kwargs) to the (args, kwargs) to use instead, or None. After it: (module, args,
+    kwargs, output) to the output to use instead, or None.
+    """
+
+    points: Mapping[Point, Callable[..., Any]] = field(default_factory=dict)
+
+
+class Capture:
+    """A value that one hook leaves for a later one in the same forward pass of the same thread."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, Any] = {}
+
+    def put(self, value: Any) -> None:
+        self._values[threading.get_ident()] = value
+
+    def take(self) -> Any:
+        """The value put last, once; None where there is none."""
+        return self._values.pop(threading.get_ident(), None)
+
+
+class _Hook:
+    def __init__(self, hooks: Hooks, point: Point) -> None:
+        self.hooks = hooks
+        self.point = point
+
+    def __call__(self, *args: Any) -> Any:
+        act = self.hooks.plan.points.get(self.point)
+        return None if act is None else act(*args)
+
+
+class Hooks:
+    """The hooks that are in the model's modules now. No hook stands where the plan does nothing."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        self.modules = modules
+        self.plan = Plan()
+        self._standing: dict[Point, RemovableHandle] = {}
+
+    def switch(self, plan: Plan) -> None:
+        """Make ``plan`` the active one. Cost: for plans that act at the same points, one assignment."""
+        before, self.plan = self.plan, plan
+        if before.points.keys() == plan.points.keys():
+            return
+        for point in before.points.keys() - plan.points.keys():
+            self._standing.pop(point).remove()
+        for point in plan.points:
+            if point not in self._standing:
+                self._standing[point] = self._stand(point)
+
+    def _stand(self, point: Point) -> RemovableHandle:
+        module = self.modules[point.module]
+        if point.when == "before":
+            return module.register_forward_pre_hook(_Hook(self, point), with_kwargs=True)
+        return module.register_forward_hook(_Hook(self, point), with_kwargs=True)

@@ -1,0 +1,39 @@
+"""Which base a live model is: its shape and a sketch of its weights, equal to what its files would give."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import nn
+
+from adpm.core.base import BaseIdentity, Shape, Sketch, positions, shape_of_config
+from adpm.runtime.anatomy import HANDLE
+
+__all__ = ["identify"]
+
+
+def identify(model: nn.Module) -> BaseIdentity:
+    """The model's identity; weights of attached adapters do not count. Cost: ``limits.SKETCH_SAMPLES`` values are read."""
+    config = getattr(model, "config", None)
+    values = config.to_dict() if config is not None and hasattr(config, "to_dict") else {}
+    shape: Shape | None = shape_of_config(values) if values else None
+    name = values.get("_name_or_path") or getattr(config, "_name_or_path", None) or None
+    return BaseIdentity(model=name, revision=None, shape=shape, sketch=_sketch(model))
+
+
+def _sketch(model: nn.Module) -> Sketch | None:
+    weights = {name: p for name, p in model.named_parameters() if name.split(".")[0] != HANDLE and p.is_floating_point()}
+    chosen = positions({name: tuple(weight.shape) for name, weight in weights.items()})
+    if not chosen:
+        return None
+    wanted: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for place, (name, index) in enumerate(chosen):
+        wanted[name].append((place, index))
+    sampled = [0.0] * len(chosen)
+    for name, places in wanted.items():
+        flat = weights[name].detach().reshape(-1)
+        picked = flat[torch.tensor([index for _, index in places], device=flat.device)]
+        for (place, _), value in zip(places, picked.to(torch.float16).tolist(), strict=True):
+            sampled[place] = value
+    return Sketch(str(weights[chosen[0][0]].dtype).removeprefix("torch."), tuple(sampled))

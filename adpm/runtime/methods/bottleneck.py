@@ -1,0 +1,184 @@
+"""Bottleneck adapters: sequential and parallel, in all of AdapterHub's options.
+
+With h the sub-layer's output after dropout, r its residual input and N its layer norm:
+
+    change(x) = scaling * (W_up a(W_down n(x) + b_down) + b_up) * gate(x)        x: batch x tokens x hidden
+
+    sequential   x, s = h, h                      original_ln_before: x = N(h + r), and s = h, h + r or x,
+                                                  as residual_before_ln is true, post_add or false
+                 h' = change(x) + s               ln_after: h' = n'(change(x)) + s or n'(change(x) + s)
+    parallel     x = r,  h' = change(r)           ln_after: h' = n'(change(r))
+
+The next adapter of a stack gets h' as its h. At the end the sub-layer gives N(h' + r), or h' where original_ln_after is
+false; after a parallel adapter the h of before all adapters is added to h', so that what stood before it in the stack
+is lost, as in the peer.
+Sources: Houlsby et al. 2019, Pfeiffer et al. 2020, He et al. 2021; ``adapters`` 1.3.0, ``methods/bottleneck.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, Bottleneck
+from adpm.runtime.activations import ACTIVATIONS
+from adpm.runtime.anatomy import Site
+from adpm.runtime.methods.product import multiply, start_product
+from adpm.runtime.part import Part
+
+__all__ = ["BottleneckPart", "SharedProductPart", "run_stack", "start_bottleneck"]
+
+Norm = Callable[[Tensor], Tensor]
+
+
+class SharedProductPart(Part):
+    """What the product layers of one adapter have in common."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: Bottleneck) -> None:
+        super().__init__(tensors)
+        self.config = config
+
+    def make_trainable(self) -> None:
+        train_except_rules(self, self.config)
+
+
+class BottleneckPart(Part):
+    """One bottleneck. Slots: ``formats.adapterhub_tensors.bottleneck_slots``."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: Bottleneck, site: Site, shared_key: str) -> None:
+        super().__init__(tensors)
+        self.config = config
+        self.site = site
+        self._activate = ACTIVATIONS[config.non_linearity]
+        self._activation_weights = tuple(f"activation_{name}" for name in ACTIVATION_WEIGHTS[config.non_linearity])
+        self._shared_key = shared_key
+        self._common: tuple[Part, ...] = ()  # in a tuple, for it is a submodule of the adapter, not of this part
+
+    def shared(self, parts: Mapping[str, Part]) -> None:
+        common = parts.get(self._shared_key)
+        self._common = () if common is None else (common,)
+
+    def make_trainable(self) -> None:
+        train_except_rules(self, self.config)
+
+    @property
+    def adds_to_sum(self) -> bool:
+        """Whether it maps h + r to h + r + something that depends on N(h + r) alone."""
+        config = self.config
+        return (
+            not config.is_parallel
+            and config.original_ln_before
+            and config.residual_before_ln is True
+            and not (config.ln_after and config.adapter_residual_before_ln)
+        )
+
+    @property
+    def needs_hidden_alone(self) -> bool:
+        """Whether it maps h to something that depends on h alone."""
+        return not self.config.is_parallel and not self.config.original_ln_before
+
+    def change(self, x: Tensor) -> Tensor:
+        """The formula's ``change``. Shape of ``x`` and of the result: batch x tokens x hidden."""
+        config, weights = self.config, self.weights
+        inner = x
+        if config.ln_before:
+            inner = F.layer_norm(x, x.shape[-1:], weights["norm_before_weight"], weights["norm_before_bias"])
+        if config.phm_layer:
+            common = self._common[0].weights if self._common else {}
+            down = self._activated(multiply(inner, weights, common, "down"))
+            up = multiply(down, weights, common, "up")
+        else:
+            down = self._activated(F.linear(inner, weights["down_weight"], weights["down_bias"]))
+            up = F.linear(down, weights["up_weight"], weights["up_bias"])
+        if self.training and config.stochastic_depth and not config.is_parallel:
+            up = _drop_rows(up, config.stochastic_depth)
+        if isinstance(config.scaling, str):
+            up = up * weights["scaling"]
+        elif config.scaling != 1.0:
+            up = up * config.scaling
+        if self.training and config.dropout:
+            up = F.dropout(up, config.dropout)
+        if config.use_gating:
+            gate = torch.sigmoid(F.linear(x, weights["gate_weight"], weights["gate_bias"]))
+            up = up * gate.mean(dim=1, keepdim=True)
+        if config.ln_after and not (config.adapter_residual_before_ln and not config.is_parallel):
+            up = self._norm_after(up)
+        return up
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """h' of a sequential adapter."""
+        out = self.change(x) + residual
+        return self._norm_after(out) if self.config.ln_after and self.config.adapter_residual_before_ln else out
+
+    def _activated(self, x: Tensor) -> Tensor:
+        return self._activate(x, *(self.weights[name] for name in self._activation_weights))
+
+    def _norm_after(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.weights["norm_after_weight"], self.weights["norm_after_bias"])
+
+
+def train_except_rules(part: Part, config: Bottleneck) -> None:
+    """Train all but what stays as it started: product rules without ``learn_phm``, and xIELU's constants."""
+    for name, parameter in part.named_parameters():
+        fixed = "phm_rule" in name and not config.learn_phm
+        parameter.requires_grad_(not fixed and not name.endswith(("_beta", "_eps")))
+
+
+def _drop_rows(x: Tensor, probability: float) -> Tensor:
+    """Stochastic depth by rows: whole rows of the batch are zero, the others scaled up."""
+    keep = torch.empty(x.shape[:1] + (1,) * (x.dim() - 1), dtype=x.dtype, device=x.device).bernoulli_(1.0 - probability)
+    return x * (keep / (1.0 - probability) if probability < 1.0 else keep)
+
+
+def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor, norm: Norm) -> Tensor:
+    """h' of the last of ``parts``, with the first h added after a parallel one; the general form of the docstring."""
+    first = hidden
+    for part in parts:
+        config = part.config
+        if config.is_parallel:
+            hidden = part.change(residual)
+            continue
+        x, skip = hidden, hidden
+        if config.original_ln_before:
+            total = hidden + residual
+            x = norm(total)
+            if config.residual_before_ln == "post_add":
+                skip = total
+            elif not config.residual_before_ln:
+                skip = x
+        hidden = part(x, skip)
+    return hidden + first if parts[-1].config.is_parallel else hidden
+
+
+def start_bottleneck(config: Bottleneck, tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
+    """Fill a new bottleneck's tensors as ``init_weights`` says."""
+    for name, tensor in tensors.items():
+        if name.startswith("norm") or name == "scaling":
+            nn.init.zeros_(tensor) if name.endswith("bias") else nn.init.ones_(tensor)
+        elif name.startswith("activation"):
+            start_activation(config.non_linearity, name, tensor)
+        elif name.endswith("bias"):
+            nn.init.zeros_(tensor)
+        elif config.phm_layer and not name.startswith("gate"):
+            start_product(config, {name: tensor}, generator, own=True)
+        elif name.startswith("gate") or config.init_weights == "bert":
+            nn.init.normal_(tensor, std=0.02, generator=generator)
+        elif config.init_weights == "houlsby":
+            nn.init.trunc_normal_(tensor, std=0.01, a=-0.02, b=0.02, generator=generator)
+        elif name.startswith("down"):
+            nn.init.kaiming_uniform_(tensor, a=math.sqrt(5), generator=generator)
+        else:
+            nn.init.zeros_(tensor)
+
+
+def start_activation(word: str, name: str, tensor: Tensor) -> None:
+    """The few activations with weights start at transformers' values."""
+    values = {
+        "prelu": {"weight": 0.25},
+        "xielu": {"alpha_p": math.log(math.expm1(0.8)), "alpha_n": math.log(math.expm1(0.3)), "beta": 0.5, "eps": -1e-6},
+    }
+    nn.init.constant_(tensor, values[word][name.split("_", 1)[1]])

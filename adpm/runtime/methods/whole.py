@@ -1,0 +1,55 @@
+"""Parts that stand for something of the base itself: a layer's bias, or a whole module (PEFT's bias and modules_to_save).
+
+The base keeps its own; while the adapter acts, a hook corrects or replaces the module's output.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from adpm.runtime.part import Part
+
+__all__ = ["BiasPart", "ModulePart"]
+
+
+class BiasPart(Part):
+    """Another bias for a module that adds its bias last (linear layers, layer norms). Slot: ``bias``."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], layer: str) -> None:
+        super().__init__(tensors)
+        self.layer = layer
+
+    def correct(self, layer: nn.Module, output: Tensor) -> Tensor:
+        bias = self.weights["bias"]
+        return output + (bias - layer.bias if isinstance(layer.bias, Tensor) else bias)
+
+
+class ModulePart(Part):
+    """A copy of a module with its own weights. Slots: the module's parameters and buffers by their names."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], layer: str, original: nn.Module) -> None:
+        super().__init__({})
+        self.layer = layer
+        self.module = _copy_around(original, tensors)
+
+    def tensor(self, slot: str) -> Tensor:
+        found: Tensor = self.module.state_dict(keep_vars=True)[slot]
+        return found
+
+
+def _copy_around(original: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of ``original`` without its hooks, with ``tensors`` in the place of its parameters: nothing is copied twice."""
+    memo: dict[int, object] = {}
+    for module in original.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):  # noqa: SLF001 - hooks
+            memo[id(hooks)] = OrderedDict()  # belong to the module they watch, and torch has no public list of them
+    for name, parameter in original.named_parameters():
+        memo[id(parameter)] = nn.Parameter(tensors[name], requires_grad=False)
+    for name, buffer in original.named_buffers():
+        if name in tensors:
+            memo[id(buffer)] = tensors[name]
+    return copy.deepcopy(original, memo)

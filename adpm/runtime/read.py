@@ -1,0 +1,266 @@
+"""Files in AdapterHub's or PEFT's format to an adapter, every fault found before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from adpm import limits
+from adpm.core.base import BaseIdentity
+from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
+from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config, read_head_config
+from adpm.formats.adapterhub_tensors import Slot
+from adpm.formats.json import open_json
+from adpm.formats.peft import read_peft_config
+from adpm.formats.safetensors import Tensor as Entry
+from adpm.runtime.adapter import Adapter, Source, blueprints_of, build
+from adpm.runtime.anatomy import Anatomy
+from adpm.runtime.from_adapterhub import HEAD, INVERSE
+from adpm.runtime.from_peft import PREFIX
+from adpm.runtime.identity import identify
+from adpm.runtime.part import Blueprint
+from adpm.runtime.unpickle import unpickle
+from adpm.runtime.weights import DTYPES, Buffer, Weights, map_file
+
+__all__ = ["check_base", "read_adapter", "read_directory"]
+
+CONFIG: Final = "adapter_config.json"
+HEAD_CONFIG: Final = "head_config.json"
+# Weights by what they hold, in the order of preference.
+_ADAPTERHUB: Final = ("adapter.safetensors", "pytorch_adapter.bin")
+_ADAPTERHUB_HEAD: Final = ("model_head.safetensors", "pytorch_model_head.bin")
+_PEFT: Final = ("adapter_model.safetensors", "adapter_model.bin")
+# AdapterHub's names for modules until version 2.
+_OLD_MODULES: Final = {
+    "attention_text_task_adapters": "adapters",
+    "attention_text_lang_adapters": "adapters",
+    "layer_text_task_adapters": "adapters",
+    "layer_text_lang_adapters": "adapters",
+    "invertible_lang_adapters": "invertible_adapters",
+}
+
+
+def read_directory(directory: Path) -> dict[str, Buffer]:
+    """The files in ``directory`` that an adapter may have, in memory."""
+    names = (CONFIG, HEAD_CONFIG, *_ADAPTERHUB, *_ADAPTERHUB_HEAD, *_PEFT)
+    files: dict[str, Buffer] = {name: map_file(directory / name) for name in names if (directory / name).is_file()}
+    if not files:
+        raise NotFoundError("adapter-not-found", f"{directory} holds no adapter", hint=f"an adapter has a file {CONFIG}")
+    return files
+
+
+def read_adapter(
+    files: Mapping[str, Buffer], anatomy: Anatomy, *, source: str, base: BaseIdentity | None = None
+) -> Adapter:
+    """The adapter in ``files`` (path -> content), made for this model and bound to the files' bytes.
+
+    ``source`` names the files in errors; ``base`` is what the adapter is known to be trained on. Other files are not
+    looked at. Raises ``DocumentError`` (``adapter-config-invalid``, ``safetensors-invalid``), ``AdapterError``
+    (``method-unsupported``, ``family-unsupported``, ``adapter-misfit``, ``pickle-refused``), ``BaseMismatchError``
+    (``base-mismatch``) and ``NotFoundError`` (``adapter-not-found``); the model is not touched.
+    """
+    if base is not None:
+        check_base(base, anatomy, source)
+    settings = _settings(files, anatomy, source)
+    blueprints = blueprints_of(settings, anatomy)
+    present = _Present(_weights(files, settings, source), settings, anatomy)
+    if isinstance(settings.config, AdapterHubConfig) and settings.config.old_task:
+        settings, blueprints = _without_unused_inverse(settings, blueprints, present)
+    tensors = present.match(blueprints, source)
+    return build(settings, blueprints, tensors)
+
+
+def check_base(base: BaseIdentity, anatomy: Anatomy, source: str) -> None:
+    """Raise ``BaseMismatchError`` where an adapter trained on ``base`` does not belong to the model."""
+    reason = base.misfit(identify(anatomy.model))
+    if reason is not None:
+        raise BaseMismatchError("base-mismatch", f"{source} was made for another base model", cause=reason)
+
+
+def _settings(files: Mapping[str, Buffer], anatomy: Anatomy, source: str) -> Source:
+    if CONFIG not in files:
+        raise NotFoundError("adapter-not-found", f"{source} has no {CONFIG}")
+    data, where = _document(files[CONFIG]), f"{source}/{CONFIG}"
+    raw = open_json(data, source=where, code="adapter-config-invalid", limit=limits.CONFIG_BYTES).root.value
+    if isinstance(raw, dict) and "peft_type" in raw:
+        return Source(read_peft_config(data, source=where))
+    config = read_adapter_config(data, source=where)
+    _check_model(config.model_type, config.hidden_size, anatomy, source)
+    if HEAD_CONFIG not in files:
+        return Source(config)
+    head = read_head_config(_document(files[HEAD_CONFIG]), source=f"{source}/{HEAD_CONFIG}")
+    return Source(config, head)
+
+
+def _document(data: Buffer) -> bytes:
+    """The content, or as much of it as shows that it is too long."""
+    return bytes(memoryview(data)[: limits.CONFIG_BYTES + 1])
+
+
+def _check_model(model_type: str | None, hidden_size: int | None, anatomy: Anatomy, source: str) -> None:
+    reason = None
+    if model_type is not None and model_type != anatomy.model_type:
+        reason = f"it is for model type {model_type}, and this is {anatomy.model_type}"
+    elif hidden_size is not None and hidden_size != anatomy.hidden_size:
+        reason = f"it is for hidden size {hidden_size}, and this has {anatomy.hidden_size}"
+    if reason is not None:
+        raise BaseMismatchError("base-mismatch", f"{source} was made for another base model", cause=reason)
+
+
+def _weights(files: Mapping[str, Buffer], settings: Source, source: str) -> list[Weights]:
+    """The weight files that belong to ``settings``; pickles are converted, both in one process."""
+    kinds = [_ADAPTERHUB if isinstance(settings.config, AdapterHubConfig) else _PEFT]
+    if settings.head is not None:
+        kinds.append(_ADAPTERHUB_HEAD)
+    chosen: dict[str, Buffer] = {}
+    for kind in kinds:
+        name = next((name for name in kind if name in files), None)
+        if name is None:
+            raise NotFoundError("adapter-not-found", f"{source} has no weights", cause=f"neither {' nor '.join(kind)}")
+        chosen[name] = files[name]
+    pickles = {name: data for name, data in chosen.items() if name.endswith(".bin")}
+    if pickles:
+        chosen |= unpickle(pickles, source=source)
+    return [Weights(data, f"{source}/{name}") for name, data in chosen.items()]
+
+
+@dataclass
+class _Faults:
+    missing: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    nonfinite: list[str] = field(default_factory=list)
+
+    def check(self, anatomy: Anatomy, source: str) -> None:
+        """Raise ``AdapterError`` (``adapter-misfit``) with all faults, if there are any."""
+        groups = {"missing": self.missing, "surplus": self.surplus, "wrong": self.wrong, "not finite": self.nonfinite}
+        lines = [f"{title}: {_shown(names)}" for title, names in groups.items() if names]
+        if lines:
+            raise AdapterError(
+                "adapter-misfit",
+                f"the tensors in {source} do not fit {type(anatomy.model).__name__}",
+                cause="\n".join(lines),
+                hint="adapter, config and model must belong together",
+                missing=tuple(self.missing),
+                surplus=tuple(self.surplus),
+                wrong=tuple(self.wrong),
+                nonfinite=tuple(self.nonfinite),
+            )
+
+
+def _shown(names: list[str]) -> str:
+    more = len(names) - limits.DOCUMENT_FAULTS
+    return ", ".join(names[: limits.DOCUMENT_FAULTS]) + (f", and {more} more" if more > 0 else "")
+
+
+class _Present:
+    """The tensors in the files, by names as they are on this model."""
+
+    def __init__(self, files: list[Weights], settings: Source, anatomy: Anatomy) -> None:
+        self.files = files
+        self.anatomy = anatomy
+        self.settings = settings
+        self.like = anatomy.weight
+        self.hub = isinstance(settings.config, AdapterHubConfig)
+        rename = self._hub_name if self.hub else self._peft_name
+        self.entries = {
+            rename(name): (weights, entry) for weights in files for name, entry in weights.header.tensors.items()
+        }
+
+    def _hub_name(self, name: str) -> str:
+        name = name.removeprefix(f"{self.anatomy.base_prefix}.")
+        return ".".join(_OLD_MODULES.get(part, part) for part in name.split("."))
+
+    def _peft_name(self, name: str) -> str:
+        """PEFT's name with or without the base's prefix, as this model has it."""
+        path, prefix = name.removeprefix(PREFIX), f"{self.anatomy.base_prefix}."
+        if not self.anatomy.prefix:
+            path = path.removeprefix(prefix)
+        elif path.split(".")[0] not in self.anatomy.modules:
+            path = prefix + path
+        return PREFIX + path
+
+    def match(self, blueprints: tuple[Blueprint, ...], source: str) -> dict[str, dict[str, Tensor]]:
+        """The tensors of each part, or one error that names all that is missing, surplus, wrong or not finite."""
+        faults = _Faults(nonfinite=[name for weights in self.files for name in weights.nonfinite()])
+        used: set[str] = set()
+        out: dict[str, dict[str, Tensor]] = {}
+        for blueprint in blueprints:
+            tensors = out[blueprint.key] = {}
+            for slot, names in self._names(blueprint):
+                found = [name for name in names if name in self.entries]
+                used.update(found)
+                tensor = self._bind(slot, found, faults) if found else None
+                if not found:
+                    faults.missing.append(names[0])
+                if tensor is not None:
+                    tensors[slot.name] = tensor
+        faults.surplus += [name for name in self.entries if name not in used and not self._is_left_over(name)]
+        faults.check(self.anatomy, source)
+        return out
+
+    def _names(self, blueprint: Blueprint) -> Iterator[tuple[Slot, list[str]]]:
+        before, after = blueprint.file
+        config, head = self.settings.config, self.settings.head
+        name = config.name if isinstance(config, AdapterHubConfig) else ""
+        if blueprint.key == HEAD and head is not None:
+            name = head.name
+        for slot in blueprint.slots:
+            yield slot, [f"{before}{name}{after}{file}" for file in (slot.file, *slot.aliases)]
+
+    def _bind(self, slot: Slot, found: list[str], faults: _Faults) -> Tensor | None:
+        bound = []
+        for name in found:
+            weights, entry = self.entries[name]
+            fault = _entry_fault(slot, entry)
+            if fault is not None:
+                faults.wrong.append(f"{name} ({fault})")
+                return None
+            bound.append(weights.bind(entry))
+        if any(not torch.equal(bound[0], other) for other in bound[1:]):
+            faults.wrong.append(f"{found[0]} (differs from its other name {found[1]})")
+        return bound[0].to(self.like)
+
+    def _is_left_over(self, name: str) -> bool:
+        """What PEFT writes beside an adapter: a saved module's biases under two more names, which it does not read, and
+        the whole weight of an output layer that is targeted, where it is the base's own."""
+        if self.hub:
+            return False
+        path = name.removeprefix(PREFIX).removesuffix(".base_layer.weight")
+        module = self.anatomy.modules.get(path)
+        if module is not None and name.endswith(".base_layer.weight"):
+            weights, entry = self.entries[name]
+            own = module.weight
+            same = isinstance(own, Tensor) and entry.shape == tuple(own.shape) and entry.dtype in DTYPES
+            return same and torch.equal(weights.bind(entry).to(self.like), own)
+        saved = (".original_module.", ".modules_to_save.")
+        return any(mark in name and name.replace(mark, ".") in self.entries for mark in saved)
+
+
+def _entry_fault(slot: Slot, entry: Entry) -> str | None:
+    if entry.dtype not in DTYPES:
+        return f"its dtype is {entry.dtype}"
+    if entry.shape != slot.shape:
+        return f"its shape is {list(entry.shape)}, expected {list(slot.shape)}"
+    return None
+
+
+def _without_unused_inverse(
+    settings: Source, blueprints: tuple[Blueprint, ...], present: _Present
+) -> tuple[Source, tuple[Blueprint, ...]]:
+    """Task adapters from before version 2 name an invertible block in their config that they do not have."""
+    if any(name.startswith("invertible_adapters.") for name in present.entries):
+        return settings, blueprints
+    config = settings.config
+    if isinstance(config, AdapterHubConfig):
+        methods = tuple(
+            replace(method, inv_adapter=None, inv_adapter_reduction_factor=None) if hasattr(method, "inv_adapter") else method
+            for method in config.methods
+        )
+        settings = replace(settings, config=replace(config, methods=methods))
+    return settings, tuple(blueprint for blueprint in blueprints if blueprint.key != INVERSE)

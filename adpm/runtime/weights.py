@@ -1,0 +1,75 @@
+"""The tensors of a safetensors file, bound to its bytes and not copied."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from adpm.formats.safetensors import DTYPE_BITS, Header, read_header
+from adpm.formats.safetensors import Tensor as Entry
+
+__all__ = ["DTYPES", "Buffer", "Weights", "map_file"]
+
+Buffer = bytes | bytearray | memoryview
+DTYPES: Final[Mapping[str, torch.dtype]] = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+
+
+def map_file(path: Path) -> memoryview:
+    """The file's content, mapped: pages are read when they are used, and writing to them does not change the file."""
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+
+class Weights:
+    """One file: its header, checked, and its bytes. Read-only bytes are copied once, for torch has no read-only tensor."""
+
+    def __init__(self, data: Buffer, source: str) -> None:
+        self.header: Header = read_header(data, source=source)
+        self.source = source
+        view = memoryview(data)
+        self._view = memoryview(bytearray(view)) if view.readonly else view
+
+    def bind(self, entry: Entry) -> Tensor:
+        """The tensor as it lies in the file; its bytes stay alive with it."""
+        elements = math.prod(entry.shape)
+        dtype = DTYPES[entry.dtype]
+        if elements == 0:
+            return torch.empty(entry.shape, dtype=dtype)
+        if entry.begin % (DTYPE_BITS[entry.dtype] // 8):
+            aligned = bytearray(self._view[entry.begin : entry.end])
+            return torch.frombuffer(aligned, dtype=dtype, count=elements).view(entry.shape)
+        return torch.frombuffer(self._view, dtype=dtype, count=elements, offset=entry.begin).view(entry.shape)
+
+    def nonfinite(self) -> list[str]:
+        """The names of tensors with NaN or infinite values. Cost: one sum over the file where there are none."""
+        entries = [entry for entry in self.header.tensors.values() if entry.dtype in DTYPES]
+        if not entries:
+            return []
+        if len({entry.dtype for entry in entries}) == 1 and len(entries) == len(self.header.tensors):
+            whole = Entry("", entries[0].dtype, (_elements(entries),), self.header.begin, self.header.end)
+            if _finite(self.bind(whole)):
+                return []
+        return [entry.name for entry in entries if not torch.isfinite(self.bind(entry)).all()]
+
+
+def _elements(entries: list[Entry]) -> int:
+    return sum(math.prod(entry.shape) for entry in entries)
+
+
+def _finite(values: Tensor) -> bool:
+    """A finite sum has finite terms; another sum says nothing, for large terms may overflow."""
+    wide = torch.float64 if values.dtype == torch.float64 else torch.float32
+    return bool(torch.isfinite(values.sum(dtype=wide)))

@@ -1,0 +1,117 @@
+"""Outputs equal the peers': one test a fixture and form of its weights. What adpm does not run yet is skipped by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from torch import nn
+
+from adpm.errors import AdpmError
+from adpm.runtime import read
+from adpm.runtime.adapters import Adapters, attach
+from adpm.runtime.read import read_directory
+from adpm.runtime.weights import Buffer
+from tests.parity.corpus import ROOT, Case, cases
+
+UNSUPPORTED = {"method-unsupported", "family-unsupported", "composition-unsupported"}
+CASES = list(cases())
+
+pytestmark = pytest.mark.skipif(not CASES, reason=f"no parity corpus in {ROOT}")
+
+
+@pytest.fixture(scope="session")
+def pickles() -> dict[bytes, bytes]:
+    """All pickles of the corpus, converted in one process; the tests of conversion itself are elsewhere."""
+    found: dict[str, Buffer] = {}
+    for path in sorted(ROOT.glob("adapters-*/*/*/*/*.bin")):
+        found[str(path)] = path.read_bytes()
+    converted = read.unpickle(found, source=str(ROOT))
+    return {bytes(found[name]): data for name, data in converted.items()}
+
+
+@pytest.fixture(autouse=True)
+def one_process(pickles: dict[bytes, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def converted(files: dict[str, Buffer], *, source: str) -> dict[str, bytes]:
+        return {name: pickles[bytes(data)] for name, data in files.items()}
+
+    monkeypatch.setattr(read, "unpickle", converted)
+    yield
+
+
+def base_of(case: Case) -> nn.Module:
+    meta = case.meta
+    model: nn.Module = getattr(transformers, meta["base_class"]).from_pretrained(
+        ROOT / meta["base"], attn_implementation=meta["attn_implementation"]
+    )
+    return model.eval()
+
+
+def read_all(handle: Adapters, case: Case) -> None:
+    for name, directories in case.directories().items():
+        files: dict[str, Buffer] = {}
+        for directory in directories:
+            files |= read_directory(directory)
+        handle.read_files(files, name, source=case.id)
+
+
+def outputs_of(model: nn.Module, case: Case) -> dict[str, torch.Tensor]:
+    inputs = load_file(case.directory / "inputs.safetensors")
+    kwargs: dict[str, Any] = {"output_hidden_states": True, **case.forward_kwargs}
+    with torch.no_grad():
+        out = model(**inputs, **kwargs)
+    found = {key: value for key, value in out.items() if isinstance(value, torch.Tensor)}
+    for key, value in out.items():
+        if isinstance(value, tuple):
+            found |= {f"{key}.{i}": state for i, state in enumerate(value) if isinstance(state, torch.Tensor)}
+    return found
+
+
+def compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float) -> None:
+    assert expected
+    for key, value in expected.items():
+        assert key in found, f"{key} is missing"
+        assert found[key].shape == value.shape, key
+        difference = (found[key] - value).abs().max().item()
+        assert difference <= tolerance, f"{key} differs by {difference}"
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
+def test_parity(case: Case) -> None:
+    torch.set_num_threads(1)
+    if case.rows and not case.in_scope():
+        pytest.skip("not yet supported: an adapter for each row")
+    model = base_of(case)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    expected = load_file(case.directory / "expected.safetensors")
+    bare = {key.removeprefix("base."): value for key, value in expected.items() if key.startswith("base.")}
+    adapted = {key: value for key, value in expected.items() if not key.startswith("base.")}
+    try:
+        handle = attach(model)
+        read_all(handle, case)
+        handle.activate(case.composition())
+    except AdpmError as error:
+        if error.code in UNSUPPORTED and not case.in_scope():
+            pytest.skip(f"not yet supported: {error}")
+        raise
+    tolerance = case.meta["tolerance_abs"]
+    compare(outputs_of(model, case), adapted, tolerance)
+    with handle.disabled():
+        compare(outputs_of(model, case), bare, tolerance)
+    compare(outputs_of(model, case), adapted, tolerance)
+    handle.unload()
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    compare(outputs_of(model, case), bare, tolerance)
+
+
+def test_scope_is_not_empty() -> None:
+    """The corpus has cases that must pass, so an empty run is no success."""
+    assert any(case.in_scope() for case in CASES)
+    assert all(Path(case.directory).is_dir() for case in CASES)
