@@ -47,6 +47,12 @@ class Client:
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._lock = Lock()
 
+    def close(self) -> None:
+        """Close the idle connections; the client can be used further."""
+        with self._lock:
+            for pool in self._pools.values():
+                pool.clear()
+
     def document(self, url: str, *, limit: int, known: Document | None = None) -> Document:
         """The whole of a document of at most ``limit`` bytes, also after decompression.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -40,7 +40,7 @@ class DirectoryPlace(WritablePlace):
             )
         return Content(data, Digest.of(data))
 
-    def stream(self, path: str, size: int) -> Iterator[bytes]:  # noqa: ARG002 - of no use here
+    def stream(self, path: str, size: int) -> Generator[bytes]:  # noqa: ARG002 - of no use here
         with self._at(path).open("rb") as file:
             while chunk := file.read(limits.CHUNK_BYTES):
                 yield chunk

@@ -7,7 +7,7 @@ Paths are relative, ``/``-separated, of characters that mean nothing special any
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Place(ABC):
         """A document of at most ``limit`` bytes; a larger one is an error, never cut."""
 
     @abstractmethod
-    def stream(self, path: str, size: int) -> Iterator[bytes]:
+    def stream(self, path: str, size: int) -> Generator[bytes]:
         """The bytes at ``path`` as they come. ``size`` is how many there should be; nobody need check that here."""
 
 

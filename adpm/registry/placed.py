@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from threading import Lock
 
 from packaging.version import Version
@@ -78,10 +78,10 @@ class PlacedRegistry(Registry):
                     continue  # not ours
         return tuple(sorted(names))
 
-    def _release_chunks(self, name: PackageName, blob: Blob) -> Iterator[bytes]:
+    def _release_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._blob_chunks(name, blob)
 
-    def _blob_chunks(self, name: PackageName, blob: Blob) -> Iterator[bytes]:
+    def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._place.stream(blob_path(name, blob.digest), blob.size)
 
     def _prepare(self, *, init: bool) -> None:

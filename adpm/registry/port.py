@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,7 +100,7 @@ class Registry(ABC):
         """The verified bytes of a card."""
         return self._whole(name, blob, self._blob_chunks(name, blob), limits.CARD_BYTES)
 
-    def blob(self, name: PackageName, blob: Blob) -> Iterator[bytes]:
+    def blob(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         """The bytes of a blob as they arrive, **not** verified: give them to ``Store.put`` with the blob expected.
 
         Raises ``NotFoundError`` (``blob-missing``).
@@ -178,13 +178,13 @@ class Registry(ABC):
         if not self._has_blob(name, blob):
             self._put_blob(name, blob, chunks)
 
-    def _whole(self, name: PackageName, blob: Blob, chunks: Iterator[bytes], limit: int) -> bytes:
+    def _whole(self, name: PackageName, blob: Blob, chunks: Generator[bytes], limit: int) -> bytes:
         if blob.size > limit:
             raise IntegrityError(
                 "blob-too-large", f"{self} says {blob.digest} has {blob.size} bytes, at most {limit} are allowed"
             )
         out = bytearray()
-        with self._faults(name, blob):
+        with self._faults(name, blob), closing(chunks):  # an error must not leave its connection open
             for chunk in chunks:
                 out += chunk
                 if len(out) > blob.size:
@@ -227,10 +227,10 @@ class Registry(ABC):
     def _packages(self) -> tuple[PackageName, ...] | None: ...
 
     @abstractmethod
-    def _release_chunks(self, name: PackageName, blob: Blob) -> Iterator[bytes]: ...
+    def _release_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]: ...
 
     @abstractmethod
-    def _blob_chunks(self, name: PackageName, blob: Blob) -> Iterator[bytes]: ...
+    def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]: ...
 
     @abstractmethod
     def _prepare(self, *, init: bool) -> None:

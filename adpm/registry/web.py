@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cache as once
 from pathlib import Path
@@ -42,7 +42,7 @@ class WebPlace(Place):
             self._cache.put(url, document)
         return Content(document.data, document.etag)
 
-    def stream(self, path: str, size: int) -> Iterator[bytes]:
+    def stream(self, path: str, size: int) -> Generator[bytes]:
         with _missing(path):
             yield from self._client.stream(self._at(path), size=size)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -61,6 +61,9 @@ class Batch:
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
+            finally:
+                if isinstance(chunks, Generator):
+                    chunks.close()  # an error must not leave its connection open
         except OSError as error:
             raise _failed(self._root, error) from error
         with self._lock:

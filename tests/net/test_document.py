@@ -11,31 +11,21 @@ from pathlib import Path
 import pytest
 
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError, UsageError
-from adpm.net.client import Client, Document
+from adpm.net.client import Document
 from adpm.net.credentials import from_netrc
-from adpm.net.patience import Patience
+from tests.net.clients import hasty
 from tests.net.serving import Request, cut, head, serve, unused_port
-
-HASTY = Patience(connect=2.0, read=0.3, stall=0.3, stall_bytes=100, retries=2, pause=0.001, pause_most=0.05)
-
-
-def anonymous(host: str) -> None:
-    return None
-
-
-def client() -> Client:
-    return Client(HASTY, anonymous)
 
 
 def read(answer: Callable[[Request], object], limit: int = 1000) -> Document:
     with serve(answer) as served:
-        return client().document(served.url + "/index.json", limit=limit)
+        return hasty().document(served.url + "/index.json", limit=limit)
 
 
 def refused(answer: Callable[[Request], object], limit: int = 1000) -> tuple[AdpmError, int]:
     """The error, and how many requests it took."""
     with serve(answer) as served, pytest.raises(AdpmError) as caught:
-        client().document(served.url + "/index.json", limit=limit)
+        hasty().document(served.url + "/index.json", limit=limit)
     return caught.value, len(served.requests)
 
 
@@ -51,7 +41,7 @@ def test_what_has_not_changed_is_not_sent_again() -> None:
             request.answer(200, b"{}", ETag='"1"')
 
     with serve(answer) as served:
-        reader = client()
+        reader = hasty()
         first = reader.document(served.url, limit=10)
         assert reader.document(served.url, limit=10, known=first) is first
         assert reader.document(served.url, limit=10, known=Document(b"old", '"0"')) == first
@@ -59,7 +49,7 @@ def test_what_has_not_changed_is_not_sent_again() -> None:
 
 def test_one_connection_serves_many_requests() -> None:
     with serve(lambda request: request.answer(200, b"x" * 500)) as served:
-        reader = client()
+        reader = hasty()
         for _ in range(5):
             reader.document(served.url, limit=500)
     assert len({request.connection.fileno() for request in served.requests}) == 1
@@ -174,13 +164,13 @@ def test_a_cut_is_tried_again() -> None:
 
 def test_nobody_listens() -> None:
     with pytest.raises(NetworkError, match="takes no connection") as caught:
-        client().document(f"http://127.0.0.1:{unused_port()}/", limit=10)
+        hasty().document(f"http://127.0.0.1:{unused_port()}/", limit=10)
     assert caught.value.code == "network-failed"
 
 
 def test_an_unknown_host() -> None:
     with pytest.raises(NetworkError) as caught:
-        client().document("http://adpm-no-such-host.invalid/", limit=10)
+        hasty().document("http://adpm-no-such-host.invalid/", limit=10)
     assert caught.value.code == "network-failed"
 
 
@@ -258,7 +248,7 @@ def test_credentials_stay_with_their_origin() -> None:
                 request.answer(302, Location=other.url if request.path == "/away" else "/moved")
 
         with serve(answer) as served:
-            reader = Client(HASTY, lambda _: "Bearer secret")
+            reader = hasty(lambda _: "Bearer secret")
             reader.document(served.url + "/here", limit=10)
             assert [request.headers["Authorization"] for request in served.requests] == ["Bearer secret"] * 2
             reader.document(served.url + "/away", limit=10)
@@ -273,7 +263,7 @@ def test_no_secret_is_in_an_error() -> None:
             request.answer(500)
 
     with serve(answer) as served, pytest.raises(NetworkError) as caught:
-        Client(HASTY, lambda _: "Bearer s3cret").document(served.url + "/start?token=s3cret", limit=10)
+        hasty(lambda _: "Bearer s3cret").document(served.url + "/start?token=s3cret", limit=10)
     error = caught.value
     assert "s3cret" not in f"{error} {error.cause} {error.hint} {error.values}"
 
@@ -281,7 +271,7 @@ def test_no_secret_is_in_an_error() -> None:
 @pytest.mark.parametrize("url", ["http://me:s3cret@127.0.0.1/", "ftp://a/", "http://", "http://[", "http://a:x/"])
 def test_urls_that_are_not_fetched(url: str) -> None:
     with pytest.raises(UsageError) as caught:
-        client().document(url, limit=10)
+        hasty().document(url, limit=10)
     assert caught.value.code == "url-invalid"
     assert "s3cret" not in f"{caught.value} {caught.value.cause}"
 

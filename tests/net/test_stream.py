@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from adpm.errors import AdpmError
-from adpm.net.client import Client
+from tests.net.clients import hasty
 from tests.net.serving import Request, cut, head, serve
-from tests.net.test_document import HASTY, anonymous, drip
+from tests.net.test_document import drip
 
 DATA = hashlib.shake_256(b"adpm").digest(200_000)
 
@@ -19,7 +19,7 @@ def fetch(
     answer: Callable[[Request], object], *, size: int = len(DATA), offset: int = 0
 ) -> tuple[bytes, list[Request]]:
     with serve(answer) as served:
-        chunks = Client(HASTY, anonymous).stream(served.url + "/blob", size=size, offset=offset)
+        chunks = hasty().stream(served.url + "/blob", size=size, offset=offset)
         return b"".join(chunks), served.requests
 
 
@@ -152,7 +152,7 @@ def test_errors_on_the_way_are_survived() -> None:
         next(script)(request)
 
     with serve(answer) as served:
-        data = b"".join(Client(HASTY, anonymous).stream(served.url, size=len(DATA)))
+        data = b"".join(hasty().stream(served.url, size=len(DATA)))
     assert data == DATA
 
 
@@ -161,7 +161,7 @@ def test_a_server_that_cuts_for_ever_is_given_up() -> None:
         partial(request, until=10)
 
     with serve(answer) as served, pytest.raises(AdpmError) as caught:
-        b"".join(Client(HASTY, anonymous).stream(served.url, size=len(DATA)))
+        b"".join(hasty().stream(served.url, size=len(DATA)))
     assert caught.value.code == "network-failed"
     assert len(served.requests) == 3
 
@@ -185,7 +185,7 @@ def test_an_encoding_that_nobody_asked_for() -> None:
 
 def test_an_abandoned_stream_does_not_poison_the_pool() -> None:
     with serve(partial) as served:
-        client = Client(HASTY, anonymous)
+        client = hasty()
         stream = client.stream(served.url, size=len(DATA))
         next(stream)
         del stream

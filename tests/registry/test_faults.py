@@ -13,14 +13,13 @@ from adpm.core.names import PackageName
 from adpm.core.release import Listing
 from adpm.errors import AdpmError, IntegrityError
 from adpm.formats.oci import read_release
-from adpm.net.client import Client
 from adpm.registry.cache import DocumentCache
 from adpm.registry.directory import open_directory
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.web import WebPlace
 from adpm.store.store import Store
+from tests.net.clients import hasty
 from tests.net.serving import Request, Served, cut, head, serve
-from tests.net.test_document import HASTY, anonymous
 from tests.registry.making import make
 
 NAME = PackageName("text/sst-2")
@@ -70,7 +69,7 @@ class Site:
             self.answer(request)
 
         with serve(answer) as served:
-            place = WebPlace(served.url, Client(HASTY, anonymous), DocumentCache(self.cache))
+            place = WebPlace(served.url, hasty(), DocumentCache(self.cache))
             yield PlacedRegistry("web", served.url, place), served
 
     def fetch(self, **instead: Callable[[Request], object]) -> None:
@@ -197,7 +196,7 @@ def test_another_packages_release_is_refused(site: Site, tmp_path: Path) -> None
         request.answer(200, (evil / "index.json" if "index" in name else evil / "blobs" / "sha256" / name).read_bytes())
 
     with serve(lambda request: answer(request) if NAME in request.path else site.answer(request)) as served:
-        registry = PlacedRegistry("web", served.url, WebPlace(served.url, Client(HASTY, anonymous)))
+        registry = PlacedRegistry("web", served.url, WebPlace(served.url, hasty()))
         (listing,) = registry.versions(NAME)
         with pytest.raises(IntegrityError, match="name: the index says text/sst-2, the card says text/evil") as caught:
             registry.confirmed(listing)
