@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
+from typing import Protocol
+
+from packaging.specifiers import SpecifierSet
 
 from adpm.core.base import BaseIdentity
 from adpm.core.names import PackageName
@@ -13,7 +16,15 @@ from adpm.resolve.fetch import Fetcher
 from adpm.resolve.package import Misfit, Package
 from adpm.resolve.problem import Problem
 
-__all__ = ["Catalog"]
+__all__ = ["AtHand", "Catalog", "NotAtHandError", "Packages"]
+
+
+class Packages(Protocol):
+    """Where a search finds its packages."""
+
+    def __getitem__(self, name: str, /) -> Package: ...
+
+    def ask(self, names: Iterable[str]) -> None: ...
 
 
 class Catalog:
@@ -23,6 +34,7 @@ class Catalog:
         self.problem = problem
         self._fetcher = fetcher
         self._packages: dict[str, Package] = {}
+        self._specifiers: dict[str, SpecifierSet] = {}
         self._wanted: dict[str, list[Requirement]] = {}
         for wanted in problem.wanted:
             self._wanted.setdefault(wanted.requirement.name, []).append(wanted.requirement)
@@ -39,13 +51,10 @@ class Catalog:
                 locked=self.problem.locked.get(PackageName(name)),
                 prereleases=self.problem.prereleases,
                 misfit=self._misfit,
+                specifiers=self._specifiers,
             )
             self._packages[name] = package
         return package
-
-    def __contains__(self, name: str) -> bool:
-        """Whether the package is at hand, so that asking for it costs no look-up."""
-        return name in self._packages
 
     def ask(self, names: Iterable[str]) -> None:
         """Begin to fetch these, all at once."""
@@ -68,6 +77,32 @@ class Catalog:
             for requirement in () if place is None else package.releases[place].requires:
                 leads.setdefault(requirement.name, requirement)
                 self._fetcher.ask([requirement.name])
+
+
+class NotAtHandError(Exception):
+    """A package is needed that the search never met."""
+
+
+class AtHand:
+    """Those packages of a catalog that a search has met: nothing more is fetched.
+
+    What the source was asked for as a guess is left out, for that may hang on which answer came first.
+    """
+
+    def __init__(self, catalog: Catalog, met: Collection[str]) -> None:
+        self._catalog = catalog
+        self._met = met
+
+    def __getitem__(self, name: str) -> Package:
+        if name not in self._met:
+            raise NotAtHandError(name)
+        return self._catalog[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._met
+
+    def ask(self, names: Iterable[str]) -> None:
+        """Nothing is asked for."""
 
 
 def _misfit(project: BaseIdentity) -> Misfit:

@@ -9,7 +9,7 @@ from typing import Final
 from adpm import limits
 from adpm.core.requirement import Requirement
 from adpm.errors import NoSolutionError
-from adpm.resolve.catalog import Catalog
+from adpm.resolve.catalog import AtHand, Packages
 from adpm.resolve.facts import Excluded, Unmet
 from adpm.resolve.problem import Problem, Wanted
 from adpm.resolve.proof import Depends, Leaf, Node, leaves, simplify, steps
@@ -25,24 +25,24 @@ _FACTS: Final = 20
 _WAYS: Final = 5
 
 
-def no_solution(problem: Problem, catalog: Catalog, refuted: Refuted) -> NoSolutionError:
+def no_solution(problem: Problem, packages: AtHand, refuted: Refuted) -> NoSolutionError:
     """``no-solution``: the shortest proof found as prose, the user's own lines that meet in it, the ways out.
 
     The attribute ``lines`` holds these lines. Works on what the search has fetched, about as long as the search did.
     """
-    trials = Trials(catalog, max(limits.EXPLANATION_DECISIONS, refuted.decisions))
+    trials = Trials(packages, max(limits.EXPLANATION_DECISIONS, refuted.decisions))
     proofs: list[Node] = [
         Leaf({}, wanted)
         for wanted in problem.wanted
-        if not catalog[wanted.requirement.name].meeting(wanted.requirement)
+        if not packages[wanted.requirement.name].meeting(wanted.requirement)
     ]
     if not proofs:
-        proofs = [trials.shortest(simplify(refuted.proof, catalog))]
+        proofs = [trials.shortest(simplify(refuted.proof, packages))]
     facts = [leaf for proof in proofs for leaf in leaves(proof)]
     lines = [wanted for wanted in problem.wanted if any(leaf.why is wanted for leaf in facts)]
-    words = Words(catalog)
+    words = Words(packages)
     told = [line for proof in proofs for line in _told(proof, words)]
-    ways = _ways(facts, lines, catalog, trials)[:_WAYS]
+    ways = _ways(facts, lines, packages, trials)[:_WAYS]
     return NoSolutionError(
         "no-solution",
         "no set of releases meets what the project requires",
@@ -60,7 +60,7 @@ def _told(proof: Node, words: Words) -> list[str]:
     return ["These facts contradict each other:", *(f"  {fact}" for fact in facts[:_FACTS]), *more]
 
 
-def _ways(facts: Sequence[Leaf], lines: Sequence[Wanted], catalog: Catalog, trials: Trials) -> list[str]:
+def _ways(facts: Sequence[Leaf], lines: Sequence[Wanted], packages: Packages, trials: Trials) -> list[str]:
     """What would help: changes to the user's lines that were tried, then what the facts suggest."""
     ways: dict[str, None] = {}
     for wanted in lines:
@@ -68,11 +68,11 @@ def _ways(facts: Sequence[Leaf], lines: Sequence[Wanted], catalog: Catalog, tria
         loose = replace(wanted, requirement=Requirement(name))
         found = trials.selected([loose if other is wanted else other for other in lines])
         if found is not None:
-            ways[f"let {wanted.where} admit {name} {catalog[name].versions[found.places[name]]}"] = None
+            ways[f"let {wanted.where} admit {name} {packages[name].versions[found.places[name]]}"] = None
     for leaf in facts:
         if isinstance(leaf.why, Excluded):
-            ways[_admit(leaf.why, facts, catalog)] = None
-        elif isinstance(leaf.why, Wanted | Unmet) and not catalog[leaf.why.requirement.name].known:
+            ways[_admit(leaf.why, facts, packages)] = None
+        elif isinstance(leaf.why, Wanted | Unmet) and not packages[leaf.why.requirement.name].known:
             ways[f"check the name {leaf.why.requirement.name}, or add a registry that has it"] = None
     if not ways:
         ways[
@@ -81,9 +81,9 @@ def _ways(facts: Sequence[Leaf], lines: Sequence[Wanted], catalog: Catalog, tria
     return list(ways)
 
 
-def _admit(excluded: Excluded, facts: Sequence[Leaf], catalog: Catalog) -> str:
+def _admit(excluded: Excluded, facts: Sequence[Leaf], packages: Packages) -> str:
     """How to make a candidate of what a rule shuts out: of the newest release that the requirements would take."""
-    package = catalog[excluded.name]
+    package = packages[excluded.name]
     fitting = excluded.releases
     for leaf in facts:
         if isinstance(leaf.why, Wanted) and leaf.why.requirement.name == excluded.name:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
-from packaging.specifiers import Specifier
+from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
@@ -38,7 +38,8 @@ class Package:
 
     ``listings`` is None where no registry has the package. ``wanted``: the project's own requirements on it, which
     alone can admit a pre-release or a yanked release. ``misfit`` says why an adapter for a base does not fit the
-    project's, or None; it is asked about as few releases as will do.
+    project's, or None; it is asked about as few releases as will do. ``specifiers`` is shared by the packages of a
+    problem: most constraints say the same, and parsing one takes as long as asking it about ten releases.
     """
 
     def __init__(
@@ -50,43 +51,47 @@ class Package:
         locked: Locked | None = None,
         prereleases: Prereleases = "all",
         misfit: Misfit | None = None,
+        specifiers: dict[str, SpecifierSet] | None = None,
     ) -> None:
         self.name = name
-        self._misfit = misfit
         self.known = listings is not None
         self.releases = tuple(sorted(listings or (), key=lambda r: (r.version, r.manifest.digest)))
         self.versions = [release.version for release in self.releases]
         self.all = (1 << len(self.releases)) - 1
-        self._plain = all(version.local is None for version in self.versions)
+        self._misfit = misfit
+        self._specifiers = {} if specifiers is None else specifiers
         self._met: dict[str, int] = {"": self.all}
 
-        self._kept = _set(
-            locked is not None
-            and release.version == locked.version
-            and locked.digest in {None, release.manifest.digest}
-            for release in self.releases
-        )
-        preliminary = _set(version.is_prerelease for version in self.versions)
+        self._kept = preliminary = yanked = 0
+        for place, release in enumerate(self.releases):
+            if release.version.is_prerelease:
+                preliminary |= 1 << place
+            if locked is not None and release.version == locked.version:
+                self._kept |= (locked.digest in {None, release.manifest.digest}) << place
+            if release.yanked is not None:
+                yanked |= 1 << place
         self._finals = self.all & ~preliminary
-        self.excluded = (*self._yanked(wanted), *self._preliminary(wanted, preliminary, prereleases))
         self.candidates = self.all
-        for exclusion in self.excluded:
-            self.candidates &= ~exclusion.releases
+        self.excluded: tuple[Excluded, ...] = ()
+        if yanked or (preliminary and prereleases != "all"):
+            self.excluded = (
+                *self._yanked(wanted, yanked & ~self._kept),
+                *self._preliminary(wanted, preliminary if prereleases != "all" and self._finals else 0),
+            )
+            for exclusion in self.excluded:
+                self.candidates &= ~exclusion.releases
 
-    def _yanked(self, wanted: Sequence[Requirement]) -> Iterable[Excluded]:
-        yanked = _set(release.yanked is not None for release in self.releases) & ~self._kept
-        if not yanked:
-            return
+    def _yanked(self, wanted: Sequence[Requirement], yanked: int) -> Iterable[Excluded]:
         for requirement in wanted:
             if requirement.digest is not None or any(map(_pins, requirement.specifiers)):
                 yanked &= ~self.meeting(requirement)
-        for reason in sorted({self.releases[place].yanked or "" for place in members(yanked)}):
-            releases = yanked & _set((release.yanked or "") == reason for release in self.releases)
-            yield Excluded(self.name, releases, "yanked", reason)
+        reasons: dict[str, int] = {}
+        for place in members(yanked):
+            reason = self.releases[place].yanked or ""
+            reasons[reason] = reasons.get(reason, 0) | 1 << place
+        return (Excluded(self.name, releases, "yanked", reason) for reason, releases in reasons.items())
 
-    def _preliminary(self, wanted: Sequence[Requirement], preliminary: int, mode: Prereleases) -> Iterable[Excluded]:
-        if mode == "all" or not preliminary or not self._finals:
-            return
+    def _preliminary(self, wanted: Sequence[Requirement], preliminary: int) -> Iterable[Excluded]:
         for requirement in wanted:
             if any(specifier.prereleases for specifier in requirement.specifiers):
                 return
@@ -103,10 +108,14 @@ class Package:
         found = self._met.get(text)
         if found is None:
             found = self.all
-            for specifier in requirement.specifiers:
+            for specifier in self._specifiers.setdefault(text, requirement.specifiers):
                 found &= self._satisfying(specifier)
             self._met[text] = found
         return found
+
+    @cached_property
+    def _plain(self) -> bool:
+        return all(version.local is None for version in self.versions)
 
     def _satisfying(self, specifier: Specifier) -> int:
         """One specifier. In a sorted list without local versions the order operators split it once: search for that."""
@@ -137,9 +146,9 @@ class Package:
         """The release and those next to it that require, word for word, what it does."""
         requires = self.releases[place].requires
         first = last = place
-        while first and self.releases[first - 1].requires == requires:
+        while first and _same(self.releases[first - 1].requires, requires):
             first -= 1
-        while last + 1 < len(self.releases) and self.releases[last + 1].requires == requires:
+        while last + 1 < len(self.releases) and _same(self.releases[last + 1].requires, requires):
             last += 1
         return (1 << last + 1) - (1 << first)
 
@@ -172,6 +181,17 @@ class Package:
 
 def _pins(specifier: Specifier) -> bool:
     return specifier.operator == "==" and not specifier.version.endswith(".*")
+
+
+def _same(one: Sequence[Requirement], other: Sequence[Requirement]) -> bool:
+    """Whether they say the same word for word; comparing specifier sets as values takes ten times as long."""
+    return one is other or (
+        len(one) == len(other)
+        and all(
+            a.name == b.name and a.digest == b.digest and str(a.specifiers) == str(b.specifiers)
+            for a, b in zip(one, other, strict=True)
+        )
+    )
 
 
 def _both(one: Requirement, other: Requirement) -> Requirement:

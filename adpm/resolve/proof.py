@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from nab_resolver.root import ROOT
 from nab_resolver.types import Incompatibility, IncompatibilityCause
 
-from adpm.resolve.catalog import Catalog
+from adpm.resolve.catalog import Packages
 from adpm.resolve.facts import Excluded, Unmet
 from adpm.resolve.problem import Wanted
 from adpm.resolve.versions import VersionSet
@@ -68,7 +68,7 @@ class Step:
 Node = Leaf | Step
 
 
-def simplify(proof: Incompatibility[str, int], catalog: Catalog) -> Node:
+def simplify(proof: Incompatibility[str, int], packages: Packages) -> Node:
     """The proof without the steps whose claim already follows from one of their causes. Loops: proofs are deep."""
     done: dict[int, Node] = {}
     stack = [proof]
@@ -80,7 +80,7 @@ def simplify(proof: Incompatibility[str, int], catalog: Catalog) -> Node:
             stack += waiting
             continue
         stack.pop()
-        claim = _claim(node, catalog)
+        claim = _claim(node, packages)
         if node.cause is IncompatibilityCause.DERIVED:
             left, right = (done[id(cause)] for cause in causes)
             enough = next((cause for cause in (left, right) if _follows(claim, cause.claim)), None)
@@ -119,11 +119,11 @@ def steps(node: Node) -> list[Step]:
     return list(found.values())
 
 
-def _claim(node: Incompatibility[str, int], catalog: Catalog) -> Claim:
+def _claim(node: Incompatibility[str, int], packages: Packages) -> Claim:
     claim = {}
     for term in node.terms:
         if cast("object", term.package) is not ROOT:
-            releases = cast("VersionSet", term.constraint).bits & catalog[term.package].all
+            releases = cast("VersionSet", term.constraint).bits & packages[term.package].all
             claim[term.package] = Term(releases, term.is_positive())
     return claim
 

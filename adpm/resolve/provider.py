@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from nab_resolver.resolver import BaseProvider
 from nab_resolver.types import Incompatibility, IncompatibilityCause, RangeProtocol, Term
 
-from adpm.resolve.catalog import Catalog
+from adpm.resolve.catalog import Packages
 from adpm.resolve.facts import Fact, Unmet
 from adpm.resolve.package import Package, members
 from adpm.resolve.versions import VersionSet
@@ -27,7 +27,7 @@ def _bits(releases: RangeProtocol[int]) -> int:
 
 
 class Provider(BaseProvider[str, int]):
-    """nab's view of a catalog, and what we know better than it.
+    """nab's view of the packages, and what we know better than it.
 
     *Facts.* A release that breaks a rule, or requires what no release meets, is never offered. The reason is stated
     to the solver as a clause for all the releases it holds for (``Incompatibility.origin`` is the ``Fact``), so that
@@ -43,9 +43,9 @@ class Provider(BaseProvider[str, int]):
     what it does depends on no thread.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._met: set[str] = set()
+    def __init__(self, packages: Packages) -> None:
+        self.met: set[str] = set()  # the names of all packages that the search has needed to look at
+        self._packages = packages
         self._ranges: Mapping[str, RangeProtocol[int]] = {}
         self._needs: dict[tuple[str, int], dict[str, VersionSet]] = {}
         self._choices: Counter[str] = Counter()
@@ -56,8 +56,8 @@ class Provider(BaseProvider[str, int]):
 
     def package(self, name: str) -> Package:
         """The package; what the source raises if it can't be had."""
-        self._met.add(name)
-        return self._catalog[name]
+        self.met.add(name)
+        return self._packages[name]
 
     # What nab asks
 
@@ -89,7 +89,7 @@ class Provider(BaseProvider[str, int]):
         return VersionSet(self.alike(self.package(package), version))
 
     def narrow_for_display(self, package: str, constraint: RangeProtocol[int]) -> RangeProtocol[int]:
-        return VersionSet(_bits(constraint) & self.package(package).all) if package in self._met else constraint
+        return VersionSet(_bits(constraint) & self.package(package).all) if package in self.met else constraint
 
     def prioritize(
         self,
@@ -127,7 +127,7 @@ class Provider(BaseProvider[str, int]):
     def needs(self, package: Package, place: int) -> dict[str, int]:
         """What a release requires: the releases that will do, by package. Fetches the packages it names."""
         requires = package.requires(place)
-        self._catalog.ask(requires)
+        self._packages.ask(requires)
         return {name: self.package(name).meeting(requirement) for name, requirement in requires.items()}
 
     def unmet(self, package: Package, place: int, name: str) -> Unmet:
@@ -189,7 +189,7 @@ class Provider(BaseProvider[str, int]):
         parents: dict[tuple[str, int], int] = {}
         for place in members(package.candidates):
             for name, requirement in package.requires(place).items():
-                if name in self._met and name != package.name:
+                if name in self.met and name != package.name:
                     key = name, self.package(name).meeting(requirement)
                     parents[key] = parents.get(key, 0) | 1 << place
         for (name, releases), places in parents.items():

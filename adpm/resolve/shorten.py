@@ -13,7 +13,7 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 
-from adpm.resolve.catalog import Catalog
+from adpm.resolve.catalog import AtHand, NotAtHandError
 from adpm.resolve.facts import Unmet
 from adpm.resolve.package import Package, members
 from adpm.resolve.problem import Wanted
@@ -24,22 +24,13 @@ from adpm.resolve.search import Refuted, Selected, SpentError, search
 __all__ = ["Trials"]
 
 
-class _NotAtHandError(Exception):
-    """A trial needs a package that the search itself never fetched."""
-
-
 class _Trial(Provider):
-    """A provider that fetches nothing and blurs the packages in ``blurred``, which maps them to the releases meant."""
+    """A provider that blurs the packages in ``blurred``, which maps them to the releases that are meant."""
 
-    def __init__(self, catalog: Catalog, blurred: Mapping[str, int]) -> None:
-        super().__init__(catalog)
-        self._at_hand = catalog
+    def __init__(self, packages: AtHand, blurred: Mapping[str, int]) -> None:
+        super().__init__(packages)
+        self._at_hand = packages
         self._blurred = blurred
-
-    def package(self, name: str) -> Package:
-        if name not in self._at_hand:
-            raise _NotAtHandError(name)
-        return super().package(name)
 
     def alike(self, package: Package, place: int) -> int:
         return self._blur(package, place) or super().alike(package, place)
@@ -64,18 +55,18 @@ class _Trial(Provider):
         return blurred if blurred >> place & 1 else 0
 
 
-def _required_by_all(catalog: Catalog, package: Package, places: Sequence[int]) -> dict[str, int]:
+def _required_by_all(packages: AtHand, package: Package, places: Sequence[int]) -> dict[str, int]:
     """What every one of these releases requires at the least: releases by package, as far as it is at hand."""
     said = [package.requires(place) for place in places]
-    common = [name for name in said[0] if name in catalog and all(name in requires for requires in said)]
-    return {name: reduce(operator.or_, (catalog[name].meeting(r[name]) for r in said)) for name in common}
+    common = [name for name in said[0] if name in packages and all(name in requires for requires in said)]
+    return {name: reduce(operator.or_, (packages[name].meeting(r[name]) for r in said)) for name in common}
 
 
 class Trials:
     """Searches over what is at hand, ``decisions`` in all. A trial that can't be finished tells nothing: None."""
 
-    def __init__(self, catalog: Catalog, decisions: int) -> None:
-        self._catalog = catalog
+    def __init__(self, packages: AtHand, decisions: int) -> None:
+        self._packages = packages
         self._left = decisions
 
     def selected(self, wanted: Sequence[Wanted]) -> Selected | None:
@@ -109,15 +100,15 @@ class Trials:
 
     def _refuted(self, wanted: Sequence[Wanted], blurred: Mapping[str, int]) -> Node | None:
         found = self._search(wanted, blurred)
-        return simplify(found.proof, self._catalog) if isinstance(found, Refuted) else None
+        return simplify(found.proof, self._packages) if isinstance(found, Refuted) else None
 
     def _search(self, wanted: Sequence[Wanted], blurred: Mapping[str, int]) -> Selected | Refuted | None:
         try:
-            found = search(wanted, _Trial(self._catalog, blurred), self._left)
+            found = search(wanted, _Trial(self._packages, blurred), self._left)
         except SpentError as spent:
             self._left -= min(self._left, spent.decisions)
             return None
-        except _NotAtHandError:
+        except NotAtHandError:
             return None
         self._left -= found.decisions
         return found
@@ -132,17 +123,17 @@ class Trials:
         narrowed: list[tuple[str, int]] = []
         for wanted in _wanted(proof):
             name = wanted.requirement.name
-            narrowed.append((name, self._catalog[name].meeting(wanted.requirement)))
+            narrowed.append((name, self._packages[name].meeting(wanted.requirement)))
         while narrowed:
             other, releases = narrowed.pop()
             before = left.get(other, self._fitting(other))
             if before & releases and (other not in left or before & ~releases):
                 left[other] = before & releases
-                narrowed += _required_by_all(self._catalog, self._catalog[other], members(left[other])).items()
+                narrowed += _required_by_all(self._packages, self._packages[other], members(left[other])).items()
         return {name: left.get(name) or self._fitting(name) for name in sorted(used)}
 
     def _fitting(self, name: str) -> int:
-        package = self._catalog[name]
+        package = self._packages[name]
         return package.candidates & ~reduce(operator.or_, (misfit.releases for misfit in package.misfits), 0)
 
 

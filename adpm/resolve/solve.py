@@ -8,7 +8,7 @@ from adpm import limits
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
 from adpm.errors import BudgetError, RegistryError
-from adpm.resolve.catalog import Catalog
+from adpm.resolve.catalog import AtHand, Catalog
 from adpm.resolve.explain import no_solution
 from adpm.resolve.fetch import Fetcher
 from adpm.resolve.package import Package
@@ -40,8 +40,9 @@ def resolve(
         catalog = Catalog(problem, fetcher)
         if threads > 1:
             catalog.prefetch()
+        provider = Provider(catalog)
         try:
-            found = search(problem.wanted, Provider(catalog), decisions)
+            found = search(problem.wanted, provider, decisions)
         except SpentError as spent:
             raise BudgetError(
                 "resolver-budget",
@@ -51,7 +52,7 @@ def resolve(
                 decisions=spent.decisions,
             ) from None
         if isinstance(found, Refuted):
-            raise no_solution(problem, catalog, found)
+            raise no_solution(problem, AtHand(catalog, provider.met), found)
         return _resolution(problem, catalog, found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adpm.core.requirement import Requirement
-from adpm.resolve.catalog import Catalog
+from adpm.resolve.catalog import Packages
 from adpm.resolve.facts import Excluded, Unmet
 from adpm.resolve.package import Package, members
 from adpm.resolve.problem import Wanted
@@ -50,17 +50,17 @@ def _either(pieces: list[str]) -> str:
 class Words:
     """Sentences about one problem's packages."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, packages: Packages) -> None:
+        self._packages = packages
 
     def those(self, name: str, releases: int) -> str:
         """A set as what acts: ``a 1.0``, ``a >=1.2,<=1.4``, ``every version of a``."""
-        pieces = _pieces(self._catalog[name], releases)
+        pieces = _pieces(self._packages[name], releases)
         return f"{name} {_either(pieces)}" if pieces else f"every version of {name}"
 
     def one_of(self, name: str, releases: int) -> str:
         """A set as what is required: ``a 1.0``, ``a >=1.2,<=1.4``, and ``a`` where any version will do."""
-        pieces = _pieces(self._catalog[name], releases)
+        pieces = _pieces(self._packages[name], releases)
         return f"{name} {_either(pieces)}" if pieces else name
 
     def why(self, why: Why) -> str:
@@ -71,10 +71,10 @@ class Words:
         if isinstance(why, Depends):
             return f"{those} requires {self._object(why)}"
         if isinstance(why, Unmet):
-            return f"{those} requires {why.requirement} ({self._lack(why.requirement)})"
+            return f"{those} requires {self._unmet(why)} ({self._lack(why.requirement)})"
         if isinstance(why, Nothing):
             return f"{those} can't be used"
-        return f"{those} {_exclusion(why)}"
+        return self._exclusion(why, those)
 
     def wanted(self, wanted: Wanted) -> str:
         return f"{wanted.requirement} ({wanted.where})"
@@ -95,35 +95,48 @@ class Words:
 
     def _unusable(self, sets: list[tuple[str, int]]) -> str:
         (name, releases), *others = sets
-        pieces = _pieces(self._catalog[name], releases)
+        pieces = _pieces(self._packages[name], releases)
         subject = f"{name} {_either(pieces)} can't" if pieces else f"no version of {name} can"
         company = [self.those(*other).replace("every version", "any version", 1) for other in others]
         return f"{subject} be used" + (f" with {' and '.join(company)}" if company else "")
 
+    def _exclusion(self, why: Excluded, those: str) -> str:
+        if why.rule == "base":
+            fits = those.replace("every version", "no version", 1)
+            return f"{fits} {'fits' if fits != those else 'does not fit'} your base ({why.detail})"
+        if why.rule == "yanked":
+            return f"{those} was yanked" + (f" ({why.detail})" if why.detail else "")
+        return f"{those} is a pre-release (your project does not ask for one)"
+
     def _object(self, depends: Depends) -> str:
         """What is required, as it was written if all the releases say the same."""
-        package = self._catalog[depends.name]
-        said = {package.requires(place).get(depends.other) for place in members(depends.releases & package.candidates)}
-        if len(said) == 1 and (requirement := said.pop()) is not None:
+        said = self._said(depends.name, depends.releases, depends.other)
+        return str(said[0]) if len(said) == 1 else self.one_of(depends.other, depends.needed)
+
+    def _unmet(self, unmet: Unmet) -> str:
+        requirement = unmet.requirement
+        if len(self._said(unmet.name, unmet.releases, requirement.name)) == 1:
             return str(requirement)
-        return self.one_of(depends.other, depends.needed)
+        if not self._packages[requirement.name].known:
+            return requirement.name
+        return f"releases of {requirement.name} that do not exist, such as {requirement}"
+
+    def _said(self, name: str, releases: int, other: str) -> list[Requirement]:
+        """What these releases require of ``other``, each spelling once."""
+        package = self._packages[name]
+        requirements = (package.requires(place).get(other) for place in members(releases & package.candidates))
+        return list({str(r): r for r in requirements if r is not None}.values())
 
     def _lack(self, requirement: Requirement) -> str:
         """Why nothing meets the requirement."""
-        package = self._catalog[requirement.name]
+        package = self._packages[requirement.name]
         if not package.known:
             return f"no registry has {requirement.name}"
         if not package.versions:
             return f"{requirement.name} has no releases"
+        if requirement.digest is not None:
+            return f"no release of {requirement.name} has this digest"
         oldest, newest = package.versions[0], package.versions[-1]
         if oldest == newest:
             return f"the only release of {requirement.name} is {newest}"
         return f"none of the {len(package.versions)} releases of {requirement.name}, {oldest} to {newest}, will do"
-
-
-def _exclusion(why: Excluded) -> str:
-    if why.rule == "yanked":
-        return "was yanked" + (f" ({why.detail})" if why.detail else "")
-    if why.rule == "base":
-        return f"does not fit your base ({why.detail})"
-    return "is a pre-release (your project does not ask for one)"

@@ -1,0 +1,74 @@
+"""Small random problems, with everything that a rule speaks of."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from adpm.core.names import PackageName
+from adpm.core.release import Listing
+from adpm.resolve.problem import Locked, Problem
+from tests.resolve.shelf import ANY_BASE, Shelf, base, listing, wanted
+
+__all__ = ["Case", "random_case"]
+
+_NAMES = ("a", "b", "c", "d")
+_VERSIONS = ("1.0", "1.1", "2.0rc1", "2.0", "2.0.post1", "3.0.dev1", "3.0")
+_CONSTRAINTS = (
+    *("", "", "", ">=2.0", "<2.0", "<=1.1", ">1.0", ">2.0", "!=2.0", "==1.*", "~=1.0", "==2.0", "==1.1"),
+    *("==2.0rc1", ">=2.0rc1,<3.0", "==2.0.post1", "<3.0,>=1.1", ">3.0"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    problem: Problem
+    shelf: Shelf
+
+    @property
+    def packages(self) -> Mapping[str, Sequence[Listing]]:
+        return self.shelf.packages
+
+
+def random_case(seed: int) -> Case:
+    """At most four packages of at most four releases; about half of the cases have a solution."""
+    chance = random.Random(seed)  # noqa: S311 - test data, not secrets
+    names = _NAMES[: chance.randint(2, 4)]
+    shelf = Shelf(
+        *(
+            listing(
+                name,
+                version,
+                *(
+                    _requirement(chance, other)
+                    for other in chance.sample([*names, "missing"], chance.choice((0, 1, 1, 2)))
+                    if other != "missing" or chance.random() < 0.2
+                ),
+                yanked=chance.choice(("", "broken")) if chance.random() < 0.12 else None,
+                fits=base(1024) if chance.random() < 0.12 else chance.choice((ANY_BASE, base(768))),
+            )
+            for name in names
+            for version in chance.sample(_VERSIONS, chance.randint(1, 4))
+        )
+    )
+    lines = [_requirement(chance, name) for name in chance.choices(names, k=chance.randint(1, 3))]
+    some = chance.choice([release for releases in shelf.packages.values() for release in releases])
+    if chance.random() < 0.1:
+        lines.append(f"{some.name}@{some.manifest.digest}")
+    locked = {}
+    for name in names:
+        if chance.random() < 0.3:
+            release = chance.choice(shelf.packages[name])
+            locked[PackageName(name)] = Locked(release.version, chance.choice((None, release.manifest.digest)))
+    problem = Problem(
+        wanted(*lines),
+        base(768) if chance.random() < 0.5 else None,
+        locked,
+        chance.choice(("all", "if-necessary-or-explicit")),
+    )
+    return Case(problem, shelf)
+
+
+def _requirement(chance: random.Random, name: str) -> str:
+    return f"{name} {chance.choice(_CONSTRAINTS)}".strip()

@@ -1,0 +1,137 @@
+"""A source of releases in memory, and a judge of answers that shares no code with the resolver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+from packaging.version import Version
+
+from adpm.core.base import BaseIdentity, Shape
+from adpm.core.names import Digest, PackageName
+from adpm.core.release import Blob, Listing
+from adpm.core.requirement import Requirement
+from adpm.errors import NotFoundError
+from adpm.resolve.problem import Problem, Wanted
+
+__all__ = ["ANY_BASE", "Shelf", "base", "listing", "possible", "verify", "wanted"]
+
+ANY_BASE = BaseIdentity(None, None, None, None)
+
+
+def base(hidden: int) -> BaseIdentity:
+    return BaseIdentity(f"bert-{hidden}", None, Shape("bert", (("hidden_size", hidden),)), None)
+
+
+def listing(
+    name: str,
+    version: str,
+    *requires: str,
+    yanked: str | None = None,
+    fits: BaseIdentity = ANY_BASE,
+    content: str = "",
+) -> Listing:
+    """A release; what it requires as adpm writes it (``b >=1``, ``c@sha256:...``)."""
+    digest = Digest.of(f"{name} {version} {content}".encode())
+    found = sorted(map(Requirement.parse, requires), key=lambda r: r.name)
+    return Listing(PackageName(name), Version(version), Blob(digest, 1), tuple(found), fits, yanked)
+
+
+def wanted(*lines: str) -> tuple[Wanted, ...]:
+    """Lines as in a manifest's ``adapters:``, the first of them at adapter.yaml:3: ``sst: text/sst-2 >=1.2``."""
+    found = []
+    for number, line in enumerate(lines, 3):
+        requirement = Requirement.parse(line.partition(": ")[2] or line)
+        found.append(Wanted(requirement, f"adapter.yaml:{number}", line))
+    return tuple(found)
+
+
+class Shelf:
+    """Releases by package, as a ``Source``; remembers in ``asked`` what it was asked for, in order."""
+
+    def __init__(self, *releases: Listing) -> None:
+        self.packages: dict[str, list[Listing]] = {}
+        self.asked: list[str] = []
+        for release in releases:
+            self.packages.setdefault(release.name, []).append(release)
+
+    def candidates(self, name: PackageName) -> Sequence[Listing]:
+        self.asked.append(name)
+        if name not in self.packages:
+            raise NotFoundError("package-not-found", f"no registry has {name}")
+        return self.packages[name]
+
+
+def meets(requirement: Requirement, release: Listing) -> bool:
+    if requirement.digest is not None:
+        return requirement.digest == release.manifest.digest
+    return requirement.specifiers.contains(release.version, prereleases=True)
+
+
+def eligible(release: Listing, problem: Problem, listed: Sequence[Listing]) -> bool:
+    """Whether the rules admit the release, whatever is required: base, yanks, pre-releases."""
+    if problem.base is not None and release.base.misfit(problem.base) is not None:
+        return False
+    own = [w.requirement for w in problem.wanted if w.requirement.name == release.name]
+    if release.yanked is not None and not _excused(release, own, problem):
+        return False
+    if not release.version.is_prerelease or problem.prereleases == "all":
+        return True
+    if all(other.version.is_prerelease for other in listed):
+        return True
+    named = any(s.prereleases for r in own for s in r.specifiers)
+    return named or any(r.digest == release.manifest.digest for r in own)
+
+
+def _excused(release: Listing, own: Sequence[Requirement], problem: Problem) -> bool:
+    locked = problem.locked.get(release.name)
+    if locked and locked.version == release.version and locked.digest in (None, release.manifest.digest):
+        return True
+    return any(
+        meets(requirement, release)
+        and (
+            requirement.digest is not None
+            or any(s.operator == "==" and not s.version.endswith("*") for s in requirement.specifiers)
+        )
+        for requirement in own
+    )
+
+
+def verify(
+    problem: Problem, packages: Mapping[str, Sequence[Listing]], chosen: Mapping[PackageName, Listing]
+) -> list[str]:
+    """Everything that is wrong with an answer, by the rules of specs/resolver.md alone."""
+    faults = []
+    required = [("the project", w.requirement) for w in problem.wanted]
+    for name, release in chosen.items():
+        if release not in packages.get(name, ()):
+            faults.append(f"{name} {release.version} is not listed")
+        elif not eligible(release, problem, packages[name]):
+            faults.append(f"{name} {release.version} is no candidate")
+        required += [(f"{name} {release.version}", requirement) for requirement in release.requires]
+    for who, requirement in required:
+        if requirement.name not in chosen:
+            faults.append(f"{who} requires {requirement}, which is not chosen")
+        elif not meets(requirement, chosen[requirement.name]):
+            faults.append(f"{who} requires {requirement}, chosen is {chosen[requirement.name].version}")
+    needed: set[PackageName] = set()
+    news = [w.requirement.name for w in problem.wanted]
+    while news:
+        name = news.pop()
+        if name not in needed and name in chosen:
+            news += [r.name for r in chosen[name].requires]
+        needed.add(name)
+    faults += [f"nobody requires {name}" for name in chosen if name not in needed]
+    return faults
+
+
+def possible(problem: Problem, packages: Mapping[str, Sequence[Listing]]) -> bool:
+    """Whether any answer is right, by trying every combination; for small problems only."""
+    names = sorted(packages)
+    for choice in product(*([None, *packages[name]] for name in names)):
+        chosen = {
+            PackageName(name): release for name, release in zip(names, choice, strict=True) if release is not None
+        }
+        if not verify(problem, packages, chosen):
+            return True
+    return False
