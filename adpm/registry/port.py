@@ -21,7 +21,7 @@ from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob, Card, Listing, Release
 from adpm.errors import IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
-from adpm.formats.oci import read_release
+from adpm.formats.oci import read_index, read_release, write_index
 from adpm.registry.confirm import confirm
 from adpm.store.put import mismatch
 
@@ -136,6 +136,7 @@ class Registry(ABC):
         listing = Listing(
             card.name, card.version, release.manifest, card.requires, card.base, published=publication.published
         )
+        read_index(write_index([listing]), card.name, "the entry in the index")  # or nobody could read it any more
         with self._faults():
             self._prepare(init=init)
             self._check_version(listing)
@@ -147,14 +148,9 @@ class Registry(ABC):
     def yank(self, name: PackageName, version: Version, reason: str) -> bool:
         """Advise against a release: only who has locked it gets it. False, and no change, if it was yanked before.
 
-        Raises ``NotFoundError`` (``version-not-found``, ``package-not-found``), ``UsageError`` (``reason-too-long``).
+        Raises ``NotFoundError`` (``version-not-found``, ``package-not-found``), ``UsageError`` (``reason-invalid``).
         """
-        if len(reason) > limits.YANK_REASON_CHARACTERS:
-            raise UsageError(
-                "reason-too-long",
-                f"the reason has {len(reason)} characters, at most {limits.YANK_REASON_CHARACTERS} are allowed",
-                hint="say it in a sentence or two, or link to a page",
-            )
+        _check_reason(reason)
         with self._faults():
             self._prepare(init=False)
         found = [listing for listing in self.versions(name) if listing.version == version]
@@ -263,6 +259,18 @@ def version_taken(registry: Registry, listing: Listing, other: Digest) -> Regist
         hint="a version never changes once it is published: raise 'version:' in the package's adapter.yaml",
         published=other,
     )
+
+
+def _check_reason(reason: str) -> None:
+    fault = None
+    if len(reason) > limits.YANK_REASON_CHARACTERS:
+        fault = f"it has {len(reason)} characters, at most {limits.YANK_REASON_CHARACTERS} are allowed"
+    elif not reason.isprintable():
+        fault = "it has control characters or bytes that are no text"
+    if fault is not None:
+        raise UsageError(
+            "reason-invalid", "the reason can't be kept", cause=fault, hint="say it in one line, or link to a page"
+        )
 
 
 def _conflicts_marked(listings: tuple[Listing, ...]) -> tuple[Listing, ...]:

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob
-from adpm.errors import IntegrityError, NotFoundError, RegistryError, UsageError
+from adpm.errors import DocumentError, IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import read_release
 from adpm.registry.port import Registry
@@ -153,6 +153,12 @@ class WriteContract(ReadContract):
             pair.publisher.publish(publication)
         assert caught.value.code == "file-changed"
 
+    def test_a_time_that_is_none_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        with pytest.raises(DocumentError):
+            pair.publisher.publish(make(tmp_path, published="yesterday"))
+        with pytest.raises(NotFoundError):
+            pair.reader.versions(NAME)
+
     def test_a_card_that_is_not_the_releases_is_refused(self, pair: Pair, tmp_path: Path) -> None:
         publication = replace(make(tmp_path), card=make(tmp_path, version="9").card)
         with pytest.raises(IntegrityError) as caught:
@@ -166,8 +172,10 @@ class WriteContract(ReadContract):
         (listing,) = pair.reader.versions(NAME)
         assert listing.yanked == ""
         assert pair.publisher.publish(make(tmp_path)).listing == listing
-        with pytest.raises(UsageError, match="1001 characters"):
-            pair.publisher.yank(NAME, Version("1.0.0"), "x" * 1001)
+        for reason in ("x" * 1001, "two\nlines", "\udcff", "\x1b[31m"):
+            with pytest.raises(UsageError) as refused:
+                pair.publisher.yank(NAME, Version("1.0.0"), reason)
+            assert refused.value.code == "reason-invalid"
         with pytest.raises(NotFoundError) as caught:
             pair.publisher.yank(NAME, Version("2.0"), "")
         assert caught.value.code == "version-not-found"
