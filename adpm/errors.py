@@ -97,7 +97,7 @@ class Fault:
 
 
 class DocumentError(AdpmError):
-    """All faults of one document. ``source`` names it as the user knows it; ``faults`` are in document order."""
+    """All faults of one document. ``source`` names it as the user knows it; ``faults`` stand by line, or as found."""
 
     def __init__(self, code: str, source: str, faults: list[Fault], *, hint: str | None = None) -> None:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"

@@ -77,7 +77,7 @@ def requires_value(requires: tuple[Requirement, ...]) -> dict[str, str]:
 
 
 def write_card(card: Card) -> bytes:
-    """The canonical bytes of ``card``: they depend on its content alone."""
+    """The canonical bytes of ``card``: they depend on its content alone. A score without a fraction is an integer."""
     out: dict[str, Any] = {
         "card": CARD_FORMAT,
         "name": str(card.name),
@@ -99,14 +99,20 @@ def write_card(card: Card) -> bytes:
 
 
 def _metric_value(m: Metric) -> dict[str, Any]:
-    parts = {"name": m.name, "value": m.value, "dataset": m.dataset, "split": m.split}
+    whole = abs(m.value) <= limits.INTEGER_MAX and m.value == int(m.value)
+    parts = {"name": m.name, "value": int(m.value) if whole else m.value, "dataset": m.dataset, "split": m.split}
     return {key: value for key, value in parts.items() if value is not None}
 
 
 def read_card(data: bytes, source: str) -> Card:
-    """Read a card; raises ``DocumentError`` (``card-invalid``) with all its faults."""
+    """Read a card; raises ``DocumentError`` (``card-invalid``) with all its faults.
+
+    Strict: it must be the very bytes that ``write_card`` makes of its content, so that one content has one digest.
+    """
     document = open_json(data, source=source, code="card-invalid", limit=limits.CARD_BYTES)
     card = document.root.decode(_card)
+    if card is not None and not document.faults and write_card(card) != data:
+        document.report((), "is not in canonical form")
     document.finish(hint="the release was not made by adpm, or it was damaged; ask its publisher")
     assert card is not None  # noqa: S101 - finish has raised otherwise
     return card
@@ -126,15 +132,15 @@ def _card(node: Node) -> Card:
         task=fields.get("task", task),
         language=fields.get("language", language),
         license=fields.get("license", license_),
-        metrics=fields.get("metrics", list_of(metric, most=1000), default=()),
-        parents=fields.get("parents", list_of(parsed(Digest.parse), most=100), default=()),
+        metrics=fields.get("metrics", list_of(metric, most=limits.METRICS), default=()),
+        parents=fields.get("parents", list_of(parsed(Digest.parse), most=limits.PARENTS), default=()),
     )
     fields.close()
     return card
 
 
 def _format(node: Node) -> None:
-    if node.value != CARD_FORMAT:
+    if node.value != CARD_FORMAT or type(node.value) is not int:
         node.fail(f"this adpm reads card format {CARD_FORMAT}, this is {node.value!r}; a newer adpm may read it")
 
 

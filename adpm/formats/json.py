@@ -16,7 +16,12 @@ from adpm.formats.reader import Document
 
 __all__ = ["canonical", "open_json", "pretty"]
 
-_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# One structural byte and all that stands before it. Possessive, and at home with an unclosed string, so that no input
+# makes it look at a byte twice.
+_STRUCTURE: Final = re.compile(
+    rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([\[\]{},]|\Z)',
+    re.DOTALL,
+)
 
 
 class _Refused(ValueError):
@@ -36,7 +41,7 @@ def parse_json(data: bytes, *, source: str, code: str, limit: int) -> Any:
     try:
         if len(data) > limit:
             raise _Refused(f"has {len(data)} bytes, at most {limit} are allowed")
-        _check_depth(data)
+        _check_structure(data)
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_object,
@@ -56,19 +61,25 @@ def parse_json(data: bytes, *, source: str, code: str, limit: int) -> Any:
     raise DocumentError(code, source, [Fault("", why)])
 
 
-def _check_depth(data: bytes) -> None:
-    """Refuse deep nesting before the parser recurses into it; brackets inside texts do not count."""
-    if data.count(b"[") + data.count(b"{") <= limits.DOCUMENT_DEPTH:
+def _check_structure(data: bytes) -> None:
+    """Refuse deep nesting and too many values before the parser makes them; what stands inside texts does not count."""
+    openings = data.count(b"[") + data.count(b"{")
+    if openings <= limits.DOCUMENT_DEPTH and data.count(b",") + openings <= limits.DOCUMENT_PARTS:
         return
-    depth = 0
-    for match in _BRACKETS.finditer(data):
-        token = match[0]
-        if token in (b"[", b"{"):
+    depth = parts = 0
+    for match in _STRUCTURE.finditer(data):
+        if match[1] in b"[{,":
+            parts += 1
+            if parts > limits.DOCUMENT_PARTS:
+                raise _Refused(f"has more than {limits.DOCUMENT_PARTS} values")
+        if match[1] in b"[{":
             depth += 1
             if depth > limits.DOCUMENT_DEPTH:
                 raise _Refused(f"nests deeper than {limits.DOCUMENT_DEPTH} levels")
-        elif token in (b"]", b"}"):
+        elif match[1] != b",":
             depth -= 1
+            if depth <= 0:  # the document ends here, or the parser will say what is wrong
+                return
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

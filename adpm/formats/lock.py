@@ -87,7 +87,7 @@ def _lock(node: Node) -> Lock:
 
 
 def _format(node: Node) -> None:
-    if node.value != LOCK_FORMAT or isinstance(node.value, bool):
+    if node.value != LOCK_FORMAT or type(node.value) is not int:
         node.fail(f"this adpm reads lock format {LOCK_FORMAT}, this is {node.value!r}; use the adpm that wrote it")
 
 

@@ -52,7 +52,7 @@ def _manifest(node: Node) -> Manifest:
     fields = node.fields()
     manifest = Manifest(
         base=fields.get("base", _base),
-        registries=fields.get("registries", list_of(_registry, most=100), default=()),
+        registries=fields.get("registries", list_of(_registry, most=limits.REGISTRIES), default=()),
         adapters=fields.get("adapters", _adapters, default=()),
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
         package=fields.get("package", _package),
@@ -105,10 +105,11 @@ def _wanted(node: Node) -> Wanted:
         return Wanted(alias, Requirement.parse(text(node)), line=node.line)
     fields = node.fields()
     package = fields.need("package", parsed(PackageName.parse))
-    version = fields.get("version", text, default="")
-    registry = fields.get("registry", text)
+    registry = fields.get("registry", parsed(registry_name))
+    plain = Requirement(package)
+    requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
-    return Wanted(alias, Requirement.parse(f"{package} {version or ''}"), registry, node.line)
+    return Wanted(alias, requirement, registry, node.line)
 
 
 def _package(node: Node) -> PackageHeader:
@@ -121,7 +122,7 @@ def _package(node: Node) -> PackageHeader:
         task=fields.get("task", task),
         language=fields.get("language", language),
         license=fields.get("license", license_),
-        metrics=fields.get("metrics", list_of(metric, most=1000), default=()),
+        metrics=fields.get("metrics", list_of(metric, most=limits.METRICS), default=()),
     )
     fields.close()
     return header

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.names import Digest, PackageName, parse_version
 from adpm.core.release import Blob, File, Listing, Release
-from adpm.errors import DocumentError, Fault
+from adpm.errors import UsageError
 from adpm.formats.base import base_node, base_value
 from adpm.formats.card import requires_node, requires_value
 from adpm.formats.json import canonical, open_json
-from adpm.formats.reader import Decoder, Document, Fields, Node, integer, list_of, map_of, parsed, text
+from adpm.formats.reader import Decoder, Fields, Node, integer, list_of, parsed, text
 
 __all__ = [
     "ARTIFACT_TYPE",
@@ -43,25 +44,32 @@ CARD_TYPE: Final = "application/vnd.adpm.card.v1+json"
 FILE_TYPE: Final = "application/vnd.adpm.file.v1"
 LAYOUT: Final = canonical({"imageLayoutVersion": "1.0.0"})
 
+T = TypeVar("T")
+
 _TITLE: Final = "org.opencontainers.image.title"
 _REF: Final = "org.opencontainers.image.ref.name"
 _CREATED: Final = "org.opencontainers.image.created"
 _REQUIRES: Final = "dev.adpm.requires"
 _BASE: Final = "dev.adpm.base"
 _YANKED: Final = "dev.adpm.yanked"
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")
+_TIME: Final = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}Z\Z")
 _PATH_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
 
 
 def package_path(value: str) -> str:
     """A file's path inside a package: relative, ``/``-separated parts of ``[A-Za-z0-9._+-]`` that start with no dot.
 
-    Raises ``DocumentError`` (``path-invalid``): nothing that could leave a directory, hide in it, or differ only in
+    Raises ``UsageError`` (``path-invalid``): nothing that could leave a directory, hide in it, or differ only in
     how a file system folds it comes in here.
     """
     parts = value.split("/")
     if len(value) > limits.PATH_CHARACTERS or not all(_PATH_PART.match(part) for part in parts):
-        raise DocumentError("path-invalid", f"the path {value[:80]!r}", [Fault("", "is not a plain relative path")])
+        raise UsageError(
+            "path-invalid",
+            f"{value[:80]!r} is not a plain relative path",
+            hint=f"use '/' between parts of letters, digits, '.', '_', '+', '-'; no leading dot; at most "
+            f"{limits.PATH_CHARACTERS} characters",
+        )
     return str(PurePosixPath(*parts))
 
 
@@ -99,19 +107,31 @@ def read_release(data: bytes, source: str) -> Release:
     root.need("schemaVersion", _exactly(2))
     root.need("mediaType", _exactly(MANIFEST_TYPE))
     root.need("artifactType", _exactly(ARTIFACT_TYPE))
-    card = root.need("config", _descriptor(CARD_TYPE))
+    card = root.need("config", _card)
     files = root.need("layers", list_of(_file, most=limits.RELEASE_FILES))
     root.close()
     document.finish()
-    folded = [file.path.lower() for file in files]
-    if len(set(folded)) != len(folded):
-        document.report(("layers",), "two files have the same path (capital letters don't tell files apart everywhere)")
+    if clash := _clash(files):
+        document.report(("layers",), clash)
     elif [file.path for file in files] != sorted(file.path for file in files):
         document.report(("layers",), "files are not sorted by path")
     elif data != _spelled_as_written(card, files):
         document.report((), "is not in canonical form")
     document.finish()
     return Release(Blob(Digest.of(data), len(data)), card, files)
+
+
+def _clash(files: Iterable[File]) -> str | None:
+    """Why not all of ``files`` can lie in one directory."""
+    folded: set[str] = set()
+    folders: set[str] = set()
+    for path in (file.path.lower() for file in files):
+        if path in folded:
+            return f"two files have the path {path!r} (capital letters don't tell files apart everywhere)"
+        folded.add(path)
+        folders.update(str(folder) for folder in PurePosixPath(path).parents)
+    both = sorted(folded & folders)
+    return f"{both[0]!r} is a file and a directory" if both else None
 
 
 def _spelled_as_written(card: Blob, files: tuple[File, ...]) -> bytes:
@@ -128,26 +148,22 @@ def _exactly(wanted: object) -> Decoder[None]:
     return decode
 
 
-def _descriptor(media_type: str) -> Decoder[Blob]:
-    def decode(node: Node) -> Blob:
-        fields = node.fields()
-        blob = _blob(fields, media_type)
-        fields.close()
-        return blob
-
-    return decode
+def _card(node: Node) -> Blob:
+    fields = node.fields()
+    blob = _blob(fields, CARD_TYPE, limits.CARD_BYTES)
+    fields.close()
+    return blob
 
 
-def _blob(fields: Fields, media_type: str) -> Blob:
+def _blob(fields: Fields, media_type: str, most: int) -> Blob:
+    """What every descriptor has; ``most`` is the blob's greatest size in bytes."""
     fields.need("mediaType", _exactly(media_type))
-    return Blob(
-        digest=fields.need("digest", parsed(Digest.parse)), size=fields.need("size", integer(0, limits.BLOB_BYTES))
-    )
+    return Blob(digest=fields.need("digest", parsed(Digest.parse)), size=fields.need("size", integer(0, most)))
 
 
 def _file(node: Node) -> File:
     fields = node.fields()
-    blob = _blob(fields, FILE_TYPE)
+    blob = _blob(fields, FILE_TYPE, limits.BLOB_BYTES)
     path = fields.need("annotations", _title)
     fields.close()
     return File(path, blob)
@@ -200,7 +216,7 @@ def read_index(data: bytes, name: PackageName, source: str) -> tuple[Listing, ..
     assert root is not None  # noqa: S101 - finish has raised otherwise
     root.need("schemaVersion", _exactly(2))
     root.need("mediaType", _exactly(INDEX_TYPE))
-    entries = root.need("manifests", list_of(lambda node: _listing(node, name), most=1_000_000))
+    entries = root.need("manifests", list_of(lambda node: _listing(node, name), most=limits.INDEX_RELEASES))
     root.close()
     document.finish(hint="the owner of the registry can rebuild the index from its releases")
     return entries
@@ -208,34 +224,47 @@ def read_index(data: bytes, name: PackageName, source: str) -> tuple[Listing, ..
 
 def _listing(node: Node, name: PackageName) -> Listing:
     fields = node.fields()
-    manifest = _blob(fields, MANIFEST_TYPE)
+    manifest = _blob(fields, MANIFEST_TYPE, limits.OCI_MANIFEST_BYTES)
     fields.need("artifactType", _exactly(ARTIFACT_TYPE))
-    notes = fields.need("annotations", map_of(str, lambda n: str(n.value) if n.value == "" else text(n)))
+    listing = fields.need("annotations", lambda notes: _noted(notes, name, manifest))
     fields.close()
-    if notes is None:
-        node.fail("has no readable annotations")
-    published = notes.get(_CREATED)
-    if published is not None and not _TIME.match(published):
-        node.fail(f"{_CREATED} is not a time such as 2026-01-31T12:00:00Z")
+    return listing
+
+
+def _noted(node: Node, name: PackageName, manifest: Blob) -> Listing:
+    """The listing that the annotations of a descriptor tell; those of others are ignored."""
+    notes = node.fields()
     return Listing(
         name=name,
-        version=parse_version(notes.get(_REF, "")),
+        version=notes.need(_REF, parsed(parse_version)),
         manifest=manifest,
-        requires=_embedded(node, notes, _REQUIRES, requires_node) or (),
-        base=_embedded(node, notes, _BASE, base_node) or BaseIdentity(None, None, None, None),
-        yanked=notes.get(_YANKED),
-        published=published,
+        requires=notes.get(_REQUIRES, _embedded(requires_node), default=()),
+        base=notes.get(_BASE, _embedded(base_node), default=BaseIdentity(None, None, None, None)),
+        yanked=notes.get(_YANKED, lambda reason: "" if reason.value == "" else text(reason)),
+        published=notes.get(_CREATED, _time),
     )
 
 
-def _embedded(node: Node, notes: dict[str, str], key: str, decoder: Decoder[Any]) -> Any:
-    """An annotation that is itself JSON: its faults are faults of the index."""
-    if key not in notes:
-        return None
-    inner: Document = open_json(
-        notes[key].encode("utf-8"), source=f"annotation {key}", code="index-invalid", limit=limits.CARD_BYTES
-    )
-    value = inner.root.decode(decoder)
-    for fault in inner.faults:
-        node.document.report((*node.path, "annotations", key), str(fault))
+def _time(node: Node) -> str:
+    value = text(node)
+    try:
+        datetime.strptime(value, "%Y-%m-%dT%H:%M:%S%z")
+        known = _TIME.match(value) is not None
+    except ValueError:
+        known = False
+    if not known:
+        node.fail(f"{value[:80]!r} is not a time such as 2026-01-31T12:00:00Z")
     return value
+
+
+def _embedded(decoder: Decoder[T]) -> Decoder[T]:
+    """An annotation that is itself JSON: its faults are faults of the index."""
+
+    def decode(node: Node) -> T:
+        inner = open_json(text(node).encode("utf-8"), source="its JSON", code="index-invalid", limit=limits.CARD_BYTES)
+        value = inner.root.decode(decoder)
+        if value is None or inner.faults:
+            node.fail("; ".join(map(str, inner.faults)))
+        return value
+
+    return decode

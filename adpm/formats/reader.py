@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeVar, cast, overload
+from typing import Any, Final, NoReturn, TypeVar, cast, overload
 
 from adpm import limits
 from adpm.errors import AdpmError, DocumentError, Fault
@@ -42,6 +43,10 @@ __all__ = [
 
 T = TypeVar("T")
 K = TypeVar("K")
+
+# What no text may hold: control characters besides tab and line feed, and halves of surrogate pairs.
+_UNTEXT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_NUMBER: Final = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][+-]?[0-9]+)?\Z")
 
 
 class Plain(str):
@@ -67,29 +72,35 @@ class Document:
         self.root = Node(self, (), value)
 
     def report(self, path: tuple[str | int, ...], message: str) -> None:
-        self.faults.append(Fault(path_text(path), message, self.line(path)))
+        fault = Fault(path_text(path), message, self.line(path))
+        if fault not in self.faults[-1:]:  # a mapping's key may be judged twice: as a key and as part of a value
+            self.faults.append(fault)
 
     def line(self, path: tuple[str | int, ...]) -> int | None:
-        """The 1-based line on which the part at ``path`` begins, where the format knows lines."""
+        """The 1-based line on which the part at ``path``, or what it is missing from, begins; None in JSON."""
+        while path and path not in self.lines:
+            path = path[:-1]
         return self.lines.get(path)
 
     def finish(self, hint: str | None = None) -> None:
-        """Raise ``DocumentError`` with all faults reported so far; return if there are none."""
+        """Raise ``DocumentError`` with all faults reported so far, by line if lines are known; return if none."""
         if self.faults:
-            shown = self.faults[: limits.DOCUMENT_FAULTS]
+            shown = sorted(self.faults, key=lambda fault: fault.line or 0)[: limits.DOCUMENT_FAULTS]
             if len(self.faults) > len(shown):
                 shown.append(Fault("", f"and {len(self.faults) - len(shown)} more"))
             raise DocumentError(self.code, self.source, shown, hint=hint)
 
 
 def path_text(path: tuple[str | int, ...]) -> str:
-    """``("adapters", "sst", 0)`` as ``adapters.sst[0]``."""
+    """``("adapters", "sst", 0)`` as ``adapters.sst[0]``; keys that don't print are quoted."""
     out = ""
     for part in path:
         if isinstance(part, int):
             out += f"[{part}]"
         else:
-            out += f".{part[:80]}" if out else part[:80]
+            word = part[:80]
+            shown = word if word.isprintable() and word else repr(word)
+            out += f".{shown}" if out else shown
     return out
 
 
@@ -201,28 +212,32 @@ def kind_of(value: object) -> str:
 
 
 def text(node: Node) -> str:
-    """A non-empty text of at most ``limits.STRING_CHARACTERS`` characters."""
+    """A text of 1 to ``limits.STRING_CHARACTERS`` characters, without control characters but tab and line feed."""
     if not isinstance(node.value, str):
         node.fail(f"expected a text, found {kind_of(node.value)}")
     if not node.value:
         node.fail("is empty")
     if len(node.value) > limits.STRING_CHARACTERS:
         node.fail(f"has {len(node.value)} characters, at most {limits.STRING_CHARACTERS} are allowed")
+    if found := _UNTEXT.search(node.value):
+        node.fail(f"has the control character {found[0]!r}")
     return str(node.value)
 
 
 def _scalar(node: Node) -> object:
     """The value, a plain YAML scalar being read as the JSON scalar that it spells."""
-    if isinstance(node.value, Plain):
-        words: dict[str, object] = {"true": True, "false": False}
-        if node.value in words:
-            return words[node.value]
-        for cast_to in (int, float):
-            try:
-                return cast_to(node.value) if "_" not in node.value else node.value
-            except ValueError:
-                continue
-    return node.value
+    if not isinstance(node.value, Plain):
+        return node.value
+    if node.value in ("true", "false"):
+        return node.value == "true"
+    match = _NUMBER.match(node.value)
+    if match is None:
+        return node.value
+    if match[2] or match[3]:
+        return float(node.value)
+    if len(node.value) > 17 or abs(value := int(node.value)) > limits.INTEGER_MAX:
+        node.fail(f"the integer {node.value[:40]} is beyond 2^53")
+    return value
 
 
 def flag(node: Node) -> bool:
@@ -272,7 +287,7 @@ def parsed(parse: Callable[[str], T]) -> Decoder[T]:
     return lambda node: parse(text(node))
 
 
-def list_of(decoder: Decoder[T], *, most: int = 10_000) -> Decoder[tuple[T, ...]]:
+def list_of(decoder: Decoder[T], *, most: int = limits.LIST_ENTRIES) -> Decoder[tuple[T, ...]]:
     """A list of at most ``most`` entries; entries with faults are reported and left out."""
 
     def decode(node: Node) -> tuple[T, ...]:

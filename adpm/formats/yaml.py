@@ -55,6 +55,8 @@ def open_yaml(data: bytes, *, source: str, code: str, limit: int) -> YamlDocumen
         if len(data) > limit:
             raise _Refused(f"has {len(data)} bytes, at most {limit} are allowed")
         text = data.decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise _Refused("begins with a byte order mark; save it as UTF-8 without one")
         builder = _Builder()
         for event in _events(text):
             line = event.start_mark.line + 1
