@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,12 +39,12 @@ class Document:
 class Client:
     """Reads over HTTP(S); threads may share it. Errors: those of ``net.faults``, URLs in them without secrets.
 
-    Credentials go only to the origin that was asked, never to where it redirects; no redirect leads from HTTPS to HTTP.
+    ``credentials`` is asked once a host. They go only to the origin that was asked, never to where it redirects; no redirect leads from HTTPS to HTTP.
     """
 
     def __init__(self, patience: Patience | None = None, credentials: Credentials = from_netrc) -> None:
         self._patience = patience or Patience()
-        self._credentials = credentials
+        self._credentials = functools.cache(credentials)
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._lock = Lock()
 
