@@ -39,7 +39,8 @@ class Document:
 class Client:
     """Reads over HTTP(S); threads may share it. Errors: those of ``net.faults``, URLs in them without secrets.
 
-    ``credentials`` is asked once a host. They go only to the origin that was asked, never to where it redirects; no redirect leads from HTTPS to HTTP.
+    ``credentials`` is asked once a host. What it gives goes only to the origin that was asked, never to where that
+    redirects. No redirect leads from HTTPS to HTTP.
     """
 
     def __init__(self, patience: Patience | None = None, credentials: Credentials = from_netrc) -> None:

@@ -47,8 +47,13 @@ class Served:
 
 
 @contextmanager
-def serve(answer: Callable[[Request], object]) -> Iterator[Served]:
-    """Serve on loopback; ``answer`` writes each answer. The connection stays open unless it closes it."""
+def serve(
+    answer: Callable[[Request], object], wrap: Callable[[socket.socket], socket.socket] = lambda plain: plain
+) -> Iterator[Served]:
+    """Serve on loopback; ``answer`` writes each answer. The connection stays open unless it closes it.
+
+    ``wrap`` may put TLS around the listening socket.
+    """
     stopping, lock = threading.Event(), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -87,6 +92,7 @@ def serve(answer: Callable[[Request], object]) -> Iterator[Served]:
         block_on_close = False
 
     with Server(("127.0.0.1", 0), Handler) as server:
+        server.socket = wrap(server.socket)
         served = Served(f"http://127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
