@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from adpm.errors import AdpmError
     from adpm.runtime.adapters import Adapters, attach
     from adpm.runtime.load import load
+    from adpm.version import __version__
 
-__version__ = "0.1.0"
 __all__ = ["Adapters", "AdpmError", "__version__", "attach", "load"]
 
 _HOMES: Final = {
     "Adapters": "adpm.runtime.adapters",
     "AdpmError": "adpm.errors",
+    "__version__": "adpm.version",
     "attach": "adpm.runtime.adapters",
     "load": "adpm.runtime.load",
 }

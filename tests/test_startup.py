@@ -45,7 +45,7 @@ def test_help_imports_click_and_no_command() -> None:
         "assert 'Commands' in CliRunner().invoke(cli, ['--help']).output"
     )
     assert third == {"click"}
-    assert own == {"adpm.cli", "adpm.cli.main", "adpm.cli.output", "adpm.errors"}
+    assert own == {"adpm.cli", "adpm.cli.main", "adpm.cli.output", "adpm.errors", "adpm.version"}
 
 
 def test_a_no_op_install_imports_no_network_library_and_no_solver() -> None:

@@ -10,9 +10,9 @@ from typing import Final, NoReturn
 
 import click
 
-from adpm import __version__
 from adpm.cli.output import Output, closest
 from adpm.errors import AdpmError
+from adpm.version import __version__
 
 __all__ = ["COMMANDS", "cli", "run"]
 

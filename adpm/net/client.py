@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
-from adpm import __version__, limits
+from adpm import limits
 from adpm.errors import NetworkError
 from adpm.net.body import chunks_of, document_of, has_an_end
 from adpm.net.credentials import Credentials, from_netrc
@@ -21,6 +21,7 @@ from adpm.net.patience import Patience
 from adpm.net.pool import make_pool
 from adpm.net.tries import Tries
 from adpm.net.url import checked, origin, shown
+from adpm.version import __version__
 
 __all__ = ["Client", "Document"]
 
