@@ -1,0 +1,141 @@
+"""``adpm.load`` on a real lock and store: what it puts on a model, and what it refuses before touching one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+import adpm
+from adpm.cli.main import run
+from adpm.errors import BaseMismatchError, IntegrityError, NotFoundError
+from tests.making import make_adapter
+
+
+def model_of(seed: int, layers: int = 2) -> Any:
+    torch.manual_seed(seed)
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64, vocab_size=100
+    )
+    model: Any = BertModel(config)
+    return model.eval()
+
+
+def call(*arguments: str | Path) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        run([str(argument) for argument in arguments])
+    assert exit_.value.code == 0
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A locked and installed project with two adapters, one of which requires the other."""
+    monkeypatch.setenv("ADPM_HOME", str(tmp_path / "home"))
+    base, root = tmp_path / "base", tmp_path / "project"
+    model_of(0).save_pretrained(base)
+    root.mkdir()
+    for name, requires, seed in (("lang/en", (), 1), ("text/sst-2", ("lang/en",), 2)):
+        directory = make_adapter(tmp_path / name, name, base=base, requires=requires, seed=seed)
+        call("publish", directory, "--registry", tmp_path / "registry", "--init")
+    manifest = {
+        "base": {"path": "../base"},
+        "registries": [{"name": "here", "url": "../registry"}],
+        "adapters": {"sst": "text/sst-2"},
+        "compose": {"default": "stack(lang/en, sst)"},
+    }
+    (root / "adapter.yaml").write_text(json.dumps(manifest), encoding="utf-8")
+    call("-C", root, "lock")
+    call("-C", root, "install", "--locked")
+    return root
+
+
+TOKENS = torch.arange(12).reshape(2, 6)
+
+
+def states(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        out: torch.Tensor = model(TOKENS).last_hidden_state
+    return out
+
+
+def test_the_default_composition_is_active(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(0)
+    bare = states(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    monkeypatch.chdir(project)
+    adapters = adpm.load(model)
+    assert type(model) is BertModel
+    assert adapters.names == ("sst", "lang/en")
+    assert str(adapters.active) == "stack(lang/en, sst)"
+    stacked = states(model)
+    adapters.activate("sst")
+    alone = states(model)
+    assert not torch.allclose(stacked, bare)
+    assert not torch.allclose(stacked, alone)
+    with adapters.disabled():
+        assert torch.equal(states(model), bare)
+    with adapters.using("default"):
+        assert torch.equal(states(model), stacked)
+    adapters.unload()
+    assert torch.equal(states(model), bare)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_bf16_copy_of_the_base_is_the_base(project: Path) -> None:
+    adapters = adpm.load(model_of(0).to(torch.bfloat16), project)
+    assert adapters.active is not None
+
+
+def test_the_wrong_base_is_refused_before_it_is_touched(project: Path) -> None:
+    other = model_of(1)
+    bare = states(other)
+    with pytest.raises(BaseMismatchError, match="other weights") as caught:
+        adpm.load(other, project)
+    assert caught.value.code == "base-mismatch"
+    assert not hasattr(other, "adpm")
+    assert torch.equal(states(other), bare)
+    deeper = model_of(0, layers=3)
+    with pytest.raises(BaseMismatchError, match="trained for layers 2; this model has 3"):
+        adpm.load(deeper, project)
+
+
+def test_a_damaged_object_is_never_parsed(project: Path, tmp_path: Path) -> None:
+    lock = json.loads((project / "adapter.lock").read_text(encoding="utf-8"))
+    digest = lock["packages"]["text/sst-2"]["files"]["adapter.safetensors"]["digest"].removeprefix("sha256:")
+    victim = tmp_path / "home" / "objects" / "sha256" / digest[:2] / digest[2:]
+    victim.chmod(0o644)
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(data)
+    model = model_of(0)
+    with pytest.raises(IntegrityError) as caught:
+        adpm.load(model, project)
+    assert caught.value.code == "object-corrupt"
+    assert not hasattr(model, "adpm")
+    with pytest.raises(NotFoundError) as missing:
+        adpm.load(model, project)
+    assert missing.value.code == "object-missing"
+    assert "adpm install" in str(missing.value.hint)
+    call("-C", project, "install")
+    assert adpm.load(model, project).active is not None
+
+
+def test_no_lock(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        adpm.load(model_of(0), tmp_path)
+    assert caught.value.code == "lock-not-found"
+
+
+def test_a_single_adapter_is_active_by_itself(project: Path) -> None:
+    path = project / "adapter.yaml"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["compose"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    call("-C", project, "lock")
+    assert adpm.load(model_of(0), project).active == "sst"
