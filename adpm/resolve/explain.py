@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -31,24 +31,32 @@ def no_solution(problem: Problem, packages: AtHand, refuted: Refuted) -> NoSolut
     The attribute ``lines`` holds these lines. Works on what the search has fetched, about as long as the search did.
     """
     trials = Trials(packages, max(limits.EXPLANATION_DECISIONS, refuted.decisions))
-    proofs: list[Node] = [
-        Leaf({}, wanted)
-        for wanted in problem.wanted
-        if not packages[wanted.requirement.name].meeting(wanted.requirement)
-    ]
-    if not proofs:
-        proofs = [trials.shortest(simplify(refuted.proof, packages))]
-    facts = [leaf for proof in proofs for leaf in leaves(proof)]
-    lines = [wanted for wanted in problem.wanted if any(leaf.why is wanted for leaf in facts)]
     words = Words(packages)
-    told = [line for proof in proofs for line in _told(proof, words)]
-    ways = _ways(facts, lines, packages, trials)[:_WAYS]
+    unmet = [w for w in problem.wanted if not packages[w.requirement.name].meeting(w.requirement)]
+    if unmet:
+        met = [w for w in problem.wanted if w not in unmet]
+        facts = [Leaf({}, w) for w in unmet]
+        told = [words.alone(w) for w in unmet]
+        changes = [_change(w, ([*met, w], [w]), packages, trials) for w in unmet]
+        return _error(told, unmet, [*changes, *_suggestions(facts, packages)], "these may help:")
+    proof = trials.shortest(simplify(refuted.proof, packages))
+    facts = leaves(proof)
+    blamed = [w for w in problem.wanted if any(leaf.why is w for leaf in facts)]
+    changes = [_change(w, (problem.wanted, blamed), packages, trials) for w in blamed]
+    return _error(_told(proof, words), blamed, [*changes, *_suggestions(facts, packages)], "one of these may help:")
+
+
+def _error(told: list[str], blamed: Sequence[Wanted], ways: Iterable[str | None], title: str) -> NoSolutionError:
+    lines = tuple(wanted.line.rstrip() for wanted in blamed)
+    known = list(dict.fromkeys(filter(None, ways)))[:_WAYS]
+    if not known:
+        known = ["remove one of these lines" if len(lines) > 1 else "remove this line, or ask for another package"]
     return NoSolutionError(
         "no-solution",
         "no set of releases meets what the project requires",
-        cause="\n".join([*told, *(f"  {wanted.line.rstrip()}" for wanted in lines)]),
-        hint=ways[0] if len(ways) == 1 else "one of these may help:\n" + "\n".join(f"  {way}" for way in ways),
-        lines=tuple(wanted.line for wanted in lines),
+        cause="\n".join([*told, *(f"  {line}" for line in lines)]),
+        hint=known[0] if len(known) == 1 else "\n  ".join([title, *known]),
+        lines=lines,
     )
 
 
@@ -60,25 +68,23 @@ def _told(proof: Node, words: Words) -> list[str]:
     return ["These facts contradict each other:", *(f"  {fact}" for fact in facts[:_FACTS]), *more]
 
 
-def _ways(facts: Sequence[Leaf], lines: Sequence[Wanted], packages: Packages, trials: Trials) -> list[str]:
-    """What would help: changes to the user's lines that were tried, then what the facts suggest."""
-    ways: dict[str, None] = {}
-    for wanted in lines:
-        name = wanted.requirement.name
-        loose = replace(wanted, requirement=Requirement(name))
-        found = trials.selected([loose if other is wanted else other for other in lines])
+def _change(wanted: Wanted, contexts: Iterable[Sequence[Wanted]], packages: Packages, trials: Trials) -> str | None:
+    """What a line would have to admit for a solution together with the lines of the first context that has one."""
+    name = wanted.requirement.name
+    loose = replace(wanted, requirement=Requirement(name))
+    for lines in contexts:
+        found = trials.selected([loose if line is wanted else line for line in lines])
         if found is not None:
-            ways[f"let {wanted.where} admit {name} {packages[name].versions[found.places[name]]}"] = None
+            return f"let {wanted.where} admit {name} {packages[name].versions[found.places[name]]}"
+    return None
+
+
+def _suggestions(facts: Sequence[Leaf], packages: Packages) -> Iterator[str]:
     for leaf in facts:
         if isinstance(leaf.why, Excluded):
-            ways[_admit(leaf.why, facts, packages)] = None
+            yield _admit(leaf.why, facts, packages)
         elif isinstance(leaf.why, Wanted | Unmet) and not packages[leaf.why.requirement.name].known:
-            ways[f"check the name {leaf.why.requirement.name}, or add a registry that has it"] = None
-    if not ways:
-        ways[
-            "remove one of these lines" if len(lines) > 1 else f"remove {lines[0].where}, or ask for another package"
-        ] = None
-    return list(ways)
+            yield f"check the name {leaf.why.requirement.name}, or add a registry that has it"
 
 
 def _admit(excluded: Excluded, facts: Sequence[Leaf], packages: Packages) -> str:

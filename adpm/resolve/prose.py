@@ -14,8 +14,7 @@ __all__ = ["prose"]
 def prose(proof: Node, words: Words) -> list[str]:
     """The lines of the proof. Recursive: meant for proofs that a person would read."""
     if isinstance(proof, Leaf):
-        text = words.alone(proof.why) if isinstance(proof.why, Wanted) else f"{words.why(proof.why)}."
-        return [text[0].upper() + text[1:]]
+        return [f"Because {words.why(proof.why)}, there is no solution."]
     return _Writer(words, proof).write(proof)
 
 

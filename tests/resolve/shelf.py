@@ -98,11 +98,18 @@ def _excused(release: Listing, own: Sequence[Requirement], problem: Problem) -> 
 
 
 def verify(
-    problem: Problem, packages: Mapping[str, Sequence[Listing]], chosen: Mapping[PackageName, Listing]
+    problem: Problem,
+    packages: Mapping[str, Sequence[Listing]],
+    chosen: Mapping[PackageName, Listing],
+    lines: Sequence[Wanted] | None = None,
 ) -> list[str]:
-    """Everything that is wrong with an answer, by the rules of specs/resolver.md alone."""
+    """Everything that is wrong with an answer, by the rules of specs/resolver.md alone.
+
+    ``lines``: judge it as an answer to these only; what is a candidate is still up to the whole problem.
+    """
+    own = [w.requirement for w in (problem.wanted if lines is None else lines)]
     faults = []
-    required = [("the project", w.requirement) for w in problem.wanted]
+    required = [("the project", requirement) for requirement in own]
     for name, release in chosen.items():
         if release not in packages.get(name, ()):
             faults.append(f"{name} {release.version} is not listed")
@@ -115,7 +122,7 @@ def verify(
         elif not meets(requirement, chosen[requirement.name]):
             faults.append(f"{who} requires {requirement}, chosen is {chosen[requirement.name].version}")
     needed: set[PackageName] = set()
-    news = [w.requirement.name for w in problem.wanted]
+    news = [requirement.name for requirement in own]
     while news:
         name = news.pop()
         if name not in needed and name in chosen:
@@ -125,13 +132,15 @@ def verify(
     return faults
 
 
-def possible(problem: Problem, packages: Mapping[str, Sequence[Listing]]) -> bool:
+def possible(
+    problem: Problem, packages: Mapping[str, Sequence[Listing]], lines: Sequence[Wanted] | None = None
+) -> bool:
     """Whether any answer is right, by trying every combination; for small problems only."""
     names = sorted(packages)
     for choice in product(*([None, *packages[name]] for name in names)):
         chosen = {
             PackageName(name): release for name, release in zip(names, choice, strict=True) if release is not None
         }
-        if not verify(problem, packages, chosen):
+        if not verify(problem, packages, chosen, lines):
             return True
     return False
