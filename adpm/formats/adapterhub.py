@@ -1,8 +1,8 @@
 """AdapterHub's ``adapter_config.json`` and ``head_config.json`` as frozen values, read strictly and written back.
 
-Source: ``adapters`` 1.3.0, ``configuration/adapter_config.py``, ``heads/base.py``, ``loading.py``. What differs: numbers
-may be whole where the peer insists on a float; an unknown key is a fault unless its value is off (null, false, 0, an
-empty text, list or mapping), for such a key can't change an output. ``specs/adapterhub.md`` is normative.
+Source: ``adapters`` 1.3.0, ``configuration/adapter_config.py``, ``heads/base.py``, ``loading.py``. What differs: a
+number may be whole where the peer insists on a float; an unknown key is a fault unless its value is off (null, false,
+0, an empty text, list or mapping), for such a key can't change an output. ``specs/adapterhub.md`` is normative.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PEFT's ``adapter_config.json`` for LoRA as a frozen value, read strictly and written back.
 
 Source: ``peft`` 0.21.2, ``tuners/lora/config.py``. A key that adpm does not know, or a feature it does not run, is
-refused by name unless its value is off (null, false, 0, an empty text, list or mapping). ``specs/peft.md`` is normative.
+refused by name unless its value is off (null, false, 0, an empty text, list or mapping): ``specs/peft.md``.
 """
 
 from __future__ import annotations

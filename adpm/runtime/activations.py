@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 __all__ = ["ACTIVATIONS", "Activation"]
 
@@ -24,7 +24,7 @@ def gelu_erf(x: Tensor) -> Tensor:
 
 
 def gelu_clipped(x: Tensor) -> Tensor:
-    return torch.clip(F.gelu(x), -10, 10)
+    return torch.clip(functional.gelu(x), -10, 10)
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 
 def gelu_fused(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
+    return functional.gelu(x, approximate="tanh")
 
 
 def gelu_fast(x: Tensor) -> Tensor:
@@ -52,22 +52,22 @@ def linear(x: Tensor) -> Tensor:
 
 
 def relu_squared(x: Tensor) -> Tensor:
-    return torch.square(F.relu(x))
+    return torch.square(functional.relu(x))
 
 
 def sqrt_softplus(x: Tensor) -> Tensor:
-    return F.softplus(x).sqrt()
+    return functional.softplus(x).sqrt()
 
 
 def xielu(x: Tensor, alpha_p: Tensor, alpha_n: Tensor, beta: Tensor, eps: Tensor) -> Tensor:
     """xIELU, https://arxiv.org/abs/2411.13010; ``beta`` and ``eps`` are constants that files carry along."""
-    positive = F.softplus(alpha_p) * x * x + beta * x
-    negative = (torch.expm1(torch.min(x, eps)) - x) * (beta + F.softplus(alpha_n)) + beta * x
+    positive = functional.softplus(alpha_p) * x * x + beta * x
+    negative = (torch.expm1(torch.min(x, eps)) - x) * (beta + functional.softplus(alpha_n)) + beta * x
     return torch.where(x > 0, positive, negative)
 
 
 ACTIVATIONS: Final[Mapping[str, Activation]] = {
-    "gelu": F.gelu,
+    "gelu": functional.gelu,
     "gelu_10": gelu_clipped,
     "gelu_accurate": gelu_tanh,
     "gelu_fast": gelu_fast,
@@ -75,21 +75,21 @@ ACTIVATIONS: Final[Mapping[str, Activation]] = {
     "gelu_python": gelu_erf,
     "gelu_python_tanh": gelu_tanh,
     "gelu_pytorch_tanh": gelu_fused,
-    "hardswish": F.hardswish,
+    "hardswish": functional.hardswish,
     "laplace": laplace,
-    "leaky_relu": F.leaky_relu,
-    "leakyrelu": F.leaky_relu,
+    "leaky_relu": functional.leaky_relu,
+    "leakyrelu": functional.leaky_relu,
     "linear": linear,
-    "mish": F.mish,
-    "prelu": F.prelu,
+    "mish": functional.mish,
+    "prelu": functional.prelu,
     "quick_gelu": gelu_quick,
-    "relu": F.relu,
+    "relu": functional.relu,
     "relu2": relu_squared,
-    "relu6": F.relu6,
+    "relu6": functional.relu6,
     "sigmoid": torch.sigmoid,
-    "silu": F.silu,
+    "silu": functional.silu,
     "sqrtsoftplus": sqrt_softplus,
-    "swish": F.silu,
+    "swish": functional.silu,
     "tanh": torch.tanh,
     "xielu": xielu,
 }

@@ -34,12 +34,12 @@ class Site:
 
 
 class Anatomy:
-    """``modules`` holds every module by its name; ``prefix`` stands before the base's modules in a model with a head."""
+    """``modules``: all by their names; ``prefix``: what stands before the base's modules in a model with a head."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.modules = {name: module for name, module in model.named_modules() if name.split(".")[0] != HANDLE}
-        base = getattr(model, "base_model", model)
+        self.modules: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if name.split(".")[0] != HANDLE}
+        base: nn.Module = getattr(model, "base_model", model)
         self.base_prefix: str = getattr(model, "base_model_prefix", "")
         self.prefix = "" if base is model or not self.base_prefix else f"{self.base_prefix}."
         self.config = getattr(model, "config", None)
@@ -54,9 +54,7 @@ class Anatomy:
     @property
     def hidden_size(self) -> int:
         size = getattr(self.config, "hidden_size", None)
-        if not isinstance(size, int):
-            self._unknown("its config names no hidden_size")
-        return size
+        return size if isinstance(size, int) else self._unknown("its config names no hidden_size")
 
     def family(self) -> Family:
         """The model's table; ``AdapterError`` (``family-unsupported``) where there is none or it does not fit."""
@@ -115,11 +113,10 @@ class Anatomy:
 
 def features(module: nn.Module) -> tuple[int, int] | None:
     """(inputs, outputs) of a linear layer, quantised ones and Conv1D included; None for another module."""
-    sizes = getattr(module, "in_features", None), getattr(module, "out_features", None)
-    if type(module).__name__ == "Conv1D":
-        weight = module.weight
-        sizes = (weight.shape[0], weight.shape[1]) if isinstance(weight, torch.Tensor) else sizes
-    return sizes if isinstance(sizes[0], int) and isinstance(sizes[1], int) else None
+    if type(module).__name__ == "Conv1D" and isinstance(module.weight, torch.Tensor):
+        return module.weight.shape[0], module.weight.shape[1]
+    inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    return (inputs, outputs) if isinstance(inputs, int) and isinstance(outputs, int) else None
 
 
 def output_embeddings(anatomy: Anatomy) -> tuple[str, ...]:

@@ -51,19 +51,16 @@ def _shown(targets: str | tuple[str, ...]) -> str:
 
 
 def _targeted(config: PeftLora, anatomy: Anatomy, name: str) -> bool:
-    if _names(config.exclude_modules, name):
+    saved = any(re.match(rf"(^|.*\.){pattern}($|\..*)", name) for pattern in config.modules_to_save)
+    if saved or _names(config.exclude_modules, name):
         return False
-    if any(re.match(rf"(^|.*\.){pattern}($|\..*)", name) for pattern in config.modules_to_save):
+    targets = config.target_modules
+    if isinstance(targets, str) and targets.lower() == _ALL_LINEAR:
+        return _is_plain_linear(anatomy.modules[name]) and name not in _output_names(config, anatomy)
+    if not _names(targets, name):
         return False
-    if isinstance(config.target_modules, str):
-        if config.target_modules.lower() == _ALL_LINEAR:
-            return _is_plain_linear(anatomy.modules[name]) and name not in _output_names(config, anatomy)
-        return re.fullmatch(config.target_modules, name) is not None
-    if not _names(config.target_modules, name):
-        return False
-    if name in config.target_modules or not config.layers_to_transform:
-        return True
-    return _layer(config, name) in config.layers_to_transform
+    everywhere = isinstance(targets, str) or name in targets or not config.layers_to_transform
+    return everywhere or _layer(config, name) in config.layers_to_transform
 
 
 def _names(targets: str | tuple[str, ...], name: str) -> bool:

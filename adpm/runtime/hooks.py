@@ -23,7 +23,6 @@ class Point(NamedTuple):
     when: Literal["before", "after"]
 
 
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What acts where under one composition, made when it is first activated.

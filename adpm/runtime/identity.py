@@ -14,7 +14,7 @@ __all__ = ["identify"]
 
 
 def identify(model: nn.Module) -> BaseIdentity:
-    """The model's identity; weights of attached adapters do not count. Cost: ``limits.SKETCH_SAMPLES`` values are read."""
+    """The model's identity; weights of attached adapters do not count. Cost: ``SKETCH_SAMPLES`` reads."""
     config = getattr(model, "config", None)
     values = config.to_dict() if config is not None and hasattr(config, "to_dict") else {}
     shape: Shape | None = shape_of_config(values) if values else None
@@ -23,7 +23,8 @@ def identify(model: nn.Module) -> BaseIdentity:
 
 
 def _sketch(model: nn.Module) -> Sketch | None:
-    weights = {name: p for name, p in model.named_parameters() if name.split(".")[0] != HANDLE and p.is_floating_point()}
+    base = ((name, p) for name, p in model.named_parameters() if name.split(".")[0] != HANDLE)
+    weights = {name: parameter for name, parameter in base if parameter.is_floating_point()}
     chosen = positions({name: tuple(weight.shape) for name, weight in weights.items()})
     if not chosen:
         return None

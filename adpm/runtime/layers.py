@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from adpm.runtime.methods.low_rank import LowRankPart, run_low_ranks
 from adpm.runtime.methods.whole import BiasPart, ModulePart
@@ -33,7 +33,7 @@ class _Plain:
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
         part = self.part
         a, b = part.pair()
-        inner = F.linear(part.dropped(args[0]), a)
+        inner = functional.linear(part.dropped(args[0]), a)
         flat = torch.addmm(output.flatten(0, -2), inner.flatten(0, -2), b.t(), alpha=part.options.scale)
         return flat.view(output.shape)
 
@@ -49,6 +49,8 @@ class _Layer:
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if self.modules:
             output = self.modules[-1].module(*args, **kwargs)
-        for bias in self.biases[-1:]:
-            output = bias.correct(layer, output)
-        return run_low_ranks(self.changes, layer, args[0], output) if self.changes else output
+        bias: Tensor | None = getattr(layer, "bias", None)
+        for part in self.biases[-1:]:
+            output = part.correct(layer, output)
+            bias = part.weights["bias"]
+        return run_low_ranks(self.changes, layer, bias, args[0], output) if self.changes else output

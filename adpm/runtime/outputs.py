@@ -1,4 +1,4 @@
-"""An AdapterHub head on the model's outputs: the user's model gives the class scores, and the loss where it is given labels."""
+"""An AdapterHub head on the model's outputs: the user's model gives class scores, and a loss if it is given labels."""
 
 from __future__ import annotations
 

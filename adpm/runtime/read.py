@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
-from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config, read_head_config
+from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, read_adapter_config, read_head_config
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.json import open_json
 from adpm.formats.peft import read_peft_config
@@ -35,6 +36,7 @@ HEAD_CONFIG: Final = "head_config.json"
 _ADAPTERHUB: Final = ("adapter.safetensors", "pytorch_adapter.bin")
 _ADAPTERHUB_HEAD: Final = ("model_head.safetensors", "pytorch_model_head.bin")
 _PEFT: Final = ("adapter_model.safetensors", "adapter_model.bin")
+_COPY: Final = re.compile(r"(.+?)\.(?:original_module|modules_to_save)\.(.+)\Z")
 # AdapterHub's names for modules until version 2.
 _OLD_MODULES: Final = {
     "attention_text_task_adapters": "adapters",
@@ -50,7 +52,7 @@ def read_directory(directory: Path) -> dict[str, Buffer]:
     names = (CONFIG, HEAD_CONFIG, *_ADAPTERHUB, *_ADAPTERHUB_HEAD, *_PEFT)
     files: dict[str, Buffer] = {name: map_file(directory / name) for name in names if (directory / name).is_file()}
     if not files:
-        raise NotFoundError("adapter-not-found", f"{directory} holds no adapter", hint=f"an adapter has a file {CONFIG}")
+        raise NotFoundError("adapter-not-found", f"{directory} holds no adapter", hint=f"it would have a file {CONFIG}")
     return files
 
 
@@ -238,8 +240,11 @@ class _Present:
             own = module.weight
             same = isinstance(own, Tensor) and entry.shape == tuple(own.shape) and entry.dtype in DTYPES
             return same and torch.equal(weights.bind(entry).to(self.like), own)
-        saved = (".original_module.", ".modules_to_save.")
-        return any(mark in name and name.replace(mark, ".") in self.entries for mark in saved)
+        found = _COPY.match(name)
+        if found is None:
+            return False
+        rest = found[2], found[2].partition(".")[2]  # the second: behind the adapter's name
+        return any(f"{found[1]}.{path}" in self.entries for path in rest if path)
 
 
 def _entry_fault(slot: Slot, entry: Entry) -> str | None:
@@ -259,8 +264,7 @@ def _without_unused_inverse(
     config = settings.config
     if isinstance(config, AdapterHubConfig):
         methods = tuple(
-            replace(method, inv_adapter=None, inv_adapter_reduction_factor=None) if hasattr(method, "inv_adapter") else method
-            for method in config.methods
+            replace(method, inv_adapter=None) if isinstance(method, Bottleneck) else method for method in config.methods
         )
         settings = replace(settings, config=replace(config, methods=methods))
     return settings, tuple(blueprint for blueprint in blueprints if blueprint.key != INVERSE)

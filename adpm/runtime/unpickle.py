@@ -1,8 +1,8 @@
 """Old ``.bin`` weights to safetensors, in a process of its own that can do no more than that.
 
-``python -m adpm.runtime.unpickle`` reads frames (8 bytes of length, little-endian, then a pickle) from standard input and
-writes one frame of safetensors for each. It loads with ``weights_only``, so a pickle can name tensors and containers and
-nothing else, and its memory is bounded.
+``python -m adpm.runtime.unpickle`` reads frames (8 bytes of length, little-endian, then a pickle) from standard input
+and writes one frame of safetensors for each. It loads with ``weights_only``, so a pickle can name tensors and
+containers and nothing else, and its memory is bounded.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def map_file(path: Path) -> memoryview:
 
 
 class Weights:
-    """One file: its header, checked, and its bytes. Read-only bytes are copied once, for torch has no read-only tensor."""
+    """One file: its checked header and its bytes. Read-only bytes are copied once: torch has no read-only tensor."""
 
     def __init__(self, data: Buffer, source: str) -> None:
         self.header: Header = read_header(data, source=source)

@@ -1,6 +1,6 @@
 """The parity corpus: adapters as the peers wrote them, with inputs and expected outputs.
 
-``$ADPM_PARITY_DIR`` names its folder (default: ``../shared/parity`` beside the project). Its README describes the files.
+``$ADPM_PARITY_DIR`` names its folder (default: ``../shared/parity`` beside the project); its README says what is there.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, Bottleneck
 from adpm.runtime.activations import ACTIVATIONS
@@ -33,6 +33,13 @@ from adpm.runtime.part import Part
 __all__ = ["BottleneckPart", "SharedProductPart", "run_stack", "start_bottleneck"]
 
 Norm = Callable[[Tensor], Tensor]
+_STARTS = {
+    ("prelu", "weight"): 0.25,
+    ("xielu", "alpha_p"): math.log(math.expm1(0.8)),
+    ("xielu", "alpha_n"): math.log(math.expm1(0.3)),
+    ("xielu", "beta"): 0.5,
+    ("xielu", "eps"): -1e-6,
+}
 
 
 class SharedProductPart(Part):
@@ -86,14 +93,14 @@ class BottleneckPart(Part):
         config, weights = self.config, self.weights
         inner = x
         if config.ln_before:
-            inner = F.layer_norm(x, x.shape[-1:], weights["norm_before_weight"], weights["norm_before_bias"])
+            inner = functional.layer_norm(x, x.shape[-1:], weights["norm_before_weight"], weights["norm_before_bias"])
         if config.phm_layer:
             common = self._common[0].weights if self._common else {}
             down = self._activated(multiply(inner, weights, common, "down"))
             up = multiply(down, weights, common, "up")
         else:
-            down = self._activated(F.linear(inner, weights["down_weight"], weights["down_bias"]))
-            up = F.linear(down, weights["up_weight"], weights["up_bias"])
+            down = self._activated(functional.linear(inner, weights["down_weight"], weights["down_bias"]))
+            up = functional.linear(down, weights["up_weight"], weights["up_bias"])
         if self.training and config.stochastic_depth and not config.is_parallel:
             up = _drop_rows(up, config.stochastic_depth)
         if isinstance(config.scaling, str):
@@ -101,9 +108,9 @@ class BottleneckPart(Part):
         elif config.scaling != 1.0:
             up = up * config.scaling
         if self.training and config.dropout:
-            up = F.dropout(up, config.dropout)
+            up = functional.dropout(up, config.dropout)
         if config.use_gating:
-            gate = torch.sigmoid(F.linear(x, weights["gate_weight"], weights["gate_bias"]))
+            gate = torch.sigmoid(functional.linear(x, weights["gate_weight"], weights["gate_bias"]))
             up = up * gate.mean(dim=1, keepdim=True)
         if config.ln_after and not (config.adapter_residual_before_ln and not config.is_parallel):
             up = self._norm_after(up)
@@ -118,7 +125,9 @@ class BottleneckPart(Part):
         return self._activate(x, *(self.weights[name] for name in self._activation_weights))
 
     def _norm_after(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], self.weights["norm_after_weight"], self.weights["norm_after_bias"])
+        return functional.layer_norm(
+            x, x.shape[-1:], self.weights["norm_after_weight"], self.weights["norm_after_bias"]
+        )
 
 
 def train_except_rules(part: Part, config: Bottleneck) -> None:
@@ -177,8 +186,4 @@ def start_bottleneck(config: Bottleneck, tensors: Mapping[str, Tensor], generato
 
 def start_activation(word: str, name: str, tensor: Tensor) -> None:
     """The few activations with weights start at transformers' values."""
-    values = {
-        "prelu": {"weight": 0.25},
-        "xielu": {"alpha_p": math.log(math.expm1(0.8)), "alpha_n": math.log(math.expm1(0.3)), "beta": 0.5, "eps": -1e-6},
-    }
-    nn.init.constant_(tensor, values[word][name.split("_", 1)[1]])
+    nn.init.constant_(tensor, _STARTS[word, name.split("_", 1)[1]])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, HeadConfig
 from adpm.runtime.activations import ACTIVATIONS, Activation
@@ -36,8 +36,8 @@ class HeadPart(Part):
         weights = self.weights
         for layer in range(self.config.layers):
             if self.training:
-                x = F.dropout(x, self.dropout)
-            x = F.linear(x, weights[f"layer{layer}_weight"], weights.get(f"layer{layer}_bias"))
+                x = functional.dropout(x, self.dropout)
+            x = functional.linear(x, weights[f"layer{layer}_weight"], weights.get(f"layer{layer}_bias"))
             if self._activate is not None and layer < self.config.layers - 1:
                 x = self._activate(x, *(weights[f"activation{layer}_{name}"] for name in self._activation_weights))
         return x
@@ -45,13 +45,11 @@ class HeadPart(Part):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Squared error for one label (regression), else cross-entropy."""
         if self.config.num_labels == 1:
-            return F.mse_loss(logits.view(-1), labels.view(-1).to(logits.dtype))
-        return F.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))
+            return functional.mse_loss(logits.view(-1), labels.view(-1).to(logits.dtype))
+        return functional.cross_entropy(logits.view(-1, self.config.num_labels), labels.view(-1))
 
 
-def start_head(
-    config: HeadConfig, spread: float, tensors: Mapping[str, Tensor], generator: Generator | None
-) -> None:
+def start_head(config: HeadConfig, spread: float, tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
     """As transformers starts linear layers: normal with the model's ``initializer_range``, zero biases."""
     for name, tensor in tensors.items():
         if name.startswith("activation") and config.activation_function is not None:

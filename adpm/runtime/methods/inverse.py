@@ -4,8 +4,8 @@
     glow    y1 = e(s) x1 + t with (s, t) = s2(x2),  y2 = e(s) x2 + t with (s, t) = s1(y1),  e(s) = exp(3.18 atan(s / 5))
 
 x = (x1, x2) is split in the last dimension; F, G, s1, s2 are two linear layers with the adapter's activation between.
-Sources: Dinh et al. 2014, Kingma and Dhariwal 2018; ``adapters`` 1.3.0, ``methods/modeling.py``, whose GLOW block splits
-along the tokens and fails on every text: here it does what its inverse says it meant.
+Sources: Dinh et al. 2014, Kingma and Dhariwal 2018; ``adapters`` 1.3.0, ``methods/modeling.py``. The peer's GLOW block
+splits along the tokens and fails on every text: here it does what its inverse says it meant.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, Bottleneck
 from adpm.runtime.activations import ACTIVATIONS
@@ -42,9 +42,9 @@ class InversePart(Part):
         if self.config.inv_adapter == "nice":
             y1 = x1 + self._network("F", x2)
             return torch.cat((y1, x2 + self._network("G", y1)), -1)
-        s, t = self._network("s2", x2).split(half, -1)
+        s, t = torch.split(self._network("s2", x2), half, -1)
         y1 = _strength(s) * x1 + t
-        s, t = self._network("s1", y1).split(x2.shape[-1], -1)
+        s, t = torch.split(self._network("s1", y1), x2.shape[-1], -1)
         return torch.cat((y1, _strength(s) * x2 + t), -1)
 
     def backwards(self, y: Tensor) -> Tensor:
@@ -54,16 +54,16 @@ class InversePart(Part):
         if self.config.inv_adapter == "nice":
             x2 = y2 - self._network("G", y1)
             return torch.cat((y1 - self._network("F", x2), x2), -1)
-        s, t = self._network("s1", y1).split(y2.shape[-1], -1)
+        s, t = torch.split(self._network("s1", y1), y2.shape[-1], -1)
         x2 = (y2 - t) / _strength(s)
-        s, t = self._network("s2", x2).split(half, -1)
+        s, t = torch.split(self._network("s2", x2), half, -1)
         return torch.cat(((y1 - t) / _strength(s), x2), -1)
 
     def _network(self, name: str, x: Tensor) -> Tensor:
         weights = self.weights
-        inner = F.linear(x, weights[f"{name}_in_weight"], weights[f"{name}_in_bias"])
+        inner = functional.linear(x, weights[f"{name}_in_weight"], weights[f"{name}_in_bias"])
         inner = self._activate(inner, *(weights[f"{name}_activation_{key}"] for key in self._activation_weights))
-        return F.linear(inner, weights[f"{name}_out_weight"], weights[f"{name}_out_bias"])
+        return functional.linear(inner, weights[f"{name}_out_weight"], weights[f"{name}_out_bias"])
 
 
 def _strength(s: Tensor) -> Tensor:

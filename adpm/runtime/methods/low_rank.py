@@ -10,8 +10,8 @@
                b added last;  the norm is over the rows of W, m: out
 
 A stack of AdapterHub's feeds the first's delta to the second and adds the last's alone; PEFT's add up, each on x.
-Sources: Hu et al. 2021, Liu et al. 2024, Kopiczko et al. 2023, Liu et al. 2022; ``adapters`` 1.3.0, ``methods/lora.py``;
-``peft`` 0.21.2, ``tuners/lora/layer.py`` and ``dora.py``.
+Sources: Hu et al. 2021, Liu et al. 2024, Kopiczko et al. 2023, Liu et al. 2022; ``adapters`` 1.3.0,
+``methods/lora.py``; ``peft`` 0.21.2, ``tuners/lora/layer.py`` and ``dora.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from adpm.runtime.part import Part
 
@@ -85,14 +85,14 @@ class LowRankPart(Part):
             out = weights["vector"].view(-1)
         else:
             a, b = self.pair()
-            out = F.linear(F.linear(self.dropped(x), a), b, weights.get("c"))
+            out = functional.linear(functional.linear(self.dropped(x), a), b, weights.get("c"))
         if options.gated:
-            gate = torch.sigmoid(F.linear(layer_input, weights["gate_weight"], weights["gate_bias"]))
+            gate = torch.sigmoid(functional.linear(layer_input, weights["gate_weight"], weights["gate_bias"]))
             return out * gate.mean(dim=1, keepdim=True)
         return out * options.scale
 
     def dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.options.dropout) if self.training and self.options.dropout else x
+        return functional.dropout(x, self.options.dropout) if self.training and self.options.dropout else x
 
     def combine(self, layer: nn.Module, output: Tensor, delta: Tensor) -> Tensor:
         """The last line of AdapterHub's formula."""
@@ -105,19 +105,18 @@ class LowRankPart(Part):
             output = output * (self.weights["magnitude"].view(-1) / norm)
         return output
 
-    def add_dora(self, layer: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+    def add_dora(self, layer: nn.Module, bias: Tensor | None, x: Tensor, output: Tensor) -> Tensor:
         """PEFT's DoRA added to ``output``; dropout is on both ways through the layer, as there."""
         a, b = self.pair()
         weight, scale = weight_of(layer), self.options.scale
         norm = torch.linalg.norm(weight + scale * (b @ a).detach(), dim=1).detach()
-        factor = self.weights["magnitude"].view(-1) / norm
+        factor: Tensor = self.weights["magnitude"].view(-1) / norm
         if self.training and self.options.dropout:
             x = self.dropped(x)
-            plain = F.linear(x, weight)
+            plain = functional.linear(x, weight)
         else:
-            bias = getattr(layer, "bias", None)
             plain = output if bias is None else output - bias
-        change = F.linear(F.linear(x, a), b, self.weights.get("c"))
+        change = functional.linear(functional.linear(x, a), b, self.weights.get("c"))
         return output + (factor - 1) * plain + factor * change * scale
 
 
@@ -129,8 +128,10 @@ def weight_of(layer: nn.Module) -> Tensor:
     return weight.T if type(layer).__name__ == "Conv1D" else weight
 
 
-def run_low_ranks(parts: Sequence[LowRankPart], layer: nn.Module, x: Tensor, output: Tensor) -> Tensor:
-    """The layer's output under a stack of ``parts``."""
+def run_low_ranks(
+    parts: Sequence[LowRankPart], layer: nn.Module, bias: Tensor | None, x: Tensor, output: Tensor
+) -> Tensor:
+    """The layer's output under a stack of ``parts``; ``bias`` is the bias that ``output`` has."""
     delta, last = None, None
     for part in parts:
         if part.options.chained:
@@ -140,7 +141,7 @@ def run_low_ranks(parts: Sequence[LowRankPart], layer: nn.Module, x: Tensor, out
                 delta = part.delta(x if delta is None else delta, x)
             last = part
         elif part.options.dora:
-            output = part.add_dora(layer, x, output)
+            output = part.add_dora(layer, bias, x, output)
         else:
             output = output + part.delta(x, x)
     return output if last is None or delta is None else last.combine(layer, output, delta)

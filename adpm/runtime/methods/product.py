@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from adpm.formats.adapterhub import Bottleneck
 
@@ -25,7 +25,7 @@ def multiply(x: Tensor, own: Mapping[str, Tensor], shared: Mapping[str, Tensor],
     weight = _tensor(own, f"{place}_W") if _has(own, f"{place}_W") else _tensor(shared, f"W_{place}")
     n, rows, columns = weight.shape
     matrix = torch.einsum("nij,nrc->jcir", rule, weight).reshape(n * columns, n * rows)  # out x in
-    return F.linear(x, matrix, own.get(f"{place}_b"))
+    return functional.linear(x, matrix, own.get(f"{place}_b"))
 
 
 def _has(tensors: Mapping[str, Tensor], name: str) -> bool:
@@ -38,7 +38,7 @@ def _tensor(tensors: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def start_product(config: Bottleneck, tensors: Mapping[str, Tensor], generator: Generator | None, *, own: bool) -> None:
-    """The peer's start: Xavier for W slice by slice, small noise for R; a shared rule (not ``own``) has its own range."""
+    """The peer's start: Xavier for W slice by slice, noise for R; a shared rule (not ``own``) has its own range."""
     for name, tensor in tensors.items():
         if "phm_rule" in name:
             spread = (0.01, 0.01) if own else (1.0, config.phm_init_range)

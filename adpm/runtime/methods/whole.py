@@ -1,4 +1,4 @@
-"""Parts that stand for something of the base itself: a layer's bias, or a whole module (PEFT's bias and modules_to_save).
+"""Parts that stand for something of the base itself: a layer's bias, or a module (PEFT's bias, modules_to_save).
 
 The base keeps its own; while the adapter acts, a hook corrects or replaces the module's output.
 """
@@ -42,7 +42,7 @@ class ModulePart(Part):
 
 
 def _copy_around(original: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of ``original`` without its hooks, with ``tensors`` in the place of its parameters: nothing is copied twice."""
+    """A copy of ``original`` without its hooks, with ``tensors`` in place of its parameters, which are not copied."""
     memo: dict[int, object] = {}
     for module in original.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):  # noqa: SLF001 - hooks

@@ -21,8 +21,8 @@ class Residual:
 class SubLayer:
     """``norm(hidden + residual)``: attention or feed-forward, after which a bottleneck may act.
 
-    ``hidden`` is the module whose output (or first output) is added to the residual, after dropout; ``adapters`` is where
-    AdapterHub keeps the adapters' weights.
+    ``hidden`` is the module whose output (or first output) is added to the residual, after dropout; ``adapters`` is
+    where AdapterHub keeps the adapters' weights.
     """
 
     hidden: str
