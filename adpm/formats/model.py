@@ -8,12 +8,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from adpm import limits
 from adpm.core.base import Shape, Sketch, half, positions, shape_of_config
 from adpm.errors import NotFoundError
-from adpm.formats.json import parse_json
+from adpm.formats.json import open_json
+from adpm.formats.reader import Node, text
 from adpm.formats.safetensors import Tensor, read_header_of_file
 
 __all__ = ["read_model"]
@@ -29,7 +30,8 @@ def read_model(directory: Path) -> tuple[Shape, Sketch | None]:
     """Shape and sketch of the transformers checkpoint in ``directory``.
 
     The sketch is None where the weights are no safetensors, or no floating-point numbers. Raises ``NotFoundError``
-    (``base-config-missing``) without a ``config.json``, ``DocumentError`` for files that break their format.
+    (``base-config-missing``, ``base-weights-missing``) for files that are not there, ``DocumentError`` for files that
+    break their format.
     """
     config = directory / "config.json"
     if not config.is_file():
@@ -38,7 +40,7 @@ def read_model(directory: Path) -> tuple[Shape, Sketch | None]:
             f"{directory} has no config.json",
             hint="name a directory that transformers' save_pretrained wrote",
         )
-    shape = shape_of_config(_json_object(config))
+    shape = shape_of_config(_json_object(config, need="model_type"))
     places = _places(directory)
     chosen = positions({name: tensor.shape for name, (_, tensor) in places.items()})
     dtypes = {places[name][1].dtype for name, _ in chosen}
@@ -50,11 +52,16 @@ def read_model(directory: Path) -> tuple[Shape, Sketch | None]:
     return shape, Sketch(_DTYPES[dtype], values)
 
 
-def _json_object(path: Path) -> Mapping[str, Any]:
+def _json_object(path: Path, need: str | None = None) -> Mapping[str, Any]:
+    """The object in ``path``; with a text under the key ``need``, if that is given."""
     with path.open("rb") as file:
         data = file.read(limits.CONFIG_BYTES + 1)
-    value = parse_json(data, source=str(path), code="base-config-invalid", limit=limits.CONFIG_BYTES)
-    return value if isinstance(value, dict) else {}
+    document = open_json(data, source=str(path), code="base-config-invalid", limit=limits.CONFIG_BYTES)
+    fields = document.root.decode(Node.fields)
+    if fields is not None and need is not None:
+        fields.need(need, text)
+    document.finish()
+    return cast("Mapping[str, Any]", document.root.value)
 
 
 def _places(directory: Path) -> dict[str, tuple[Path, Tensor]]:
@@ -63,12 +70,18 @@ def _places(directory: Path) -> dict[str, tuple[Path, Tensor]]:
         files = [directory / _SINGLE]
     elif (directory / _SHARDED).is_file():
         weight_map = _json_object(directory / _SHARDED).get("weight_map")
-        names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
-        files = [directory / Path(name).name for name in names if isinstance(name, str)]
+        names = weight_map.values() if isinstance(weight_map, dict) else ()
+        files = [directory / name for name in sorted({Path(n).name for n in names if isinstance(n, str)})]
     else:
         files = []
     out: dict[str, tuple[Path, Tensor]] = {}
     for file in files:
+        if not file.is_file():
+            raise NotFoundError(
+                "base-weights-missing",
+                f"{directory} lacks the weights in {file.name!r}",
+                hint="copy or download the whole checkpoint",
+            )
         header = read_header_of_file(file, source=str(file))
         out.update({name: (file, tensor) for name, tensor in header.tensors.items()})
     return out
