@@ -73,7 +73,7 @@ class Output:
 
     def data(self, text: str) -> None:
         """A line of what the command was asked for."""
-        sys.stdout.write(_encodable(printable(text), sys.stdout) + "\n")
+        self._out(printable(text))
 
     def json(self, schema: str, value: dict[str, Any]) -> None:
         """The answer for programs; ``schema`` is its name and version, such as ``adpm.list/1``."""
@@ -92,6 +92,14 @@ class Output:
         """A sentence about what is going on."""
         if not self.quiet:
             self._err(click.style(printable(text), fg=style) if style and self.colored(sys.stderr) else printable(text))
+
+    def heading(self, text: str) -> None:
+        """A line that begins a part of a longer show."""
+        self._out("\n" + (click.style(f"# {text}", bold=True) if self.colored(sys.stdout) else f"# {text}"))
+
+    def prompt(self, command: str) -> None:
+        """A command as a user would type it."""
+        self._out(click.style(f"$ {command}", fg="cyan") if self.colored(sys.stdout) else f"$ {command}")
 
     def detail(self, text: str) -> None:
         if self.verbose:
@@ -123,6 +131,9 @@ class Output:
         if self._color == "auto":
             return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         return self._color == "always"
+
+    def _out(self, text: str) -> None:
+        sys.stdout.write(_encodable(text, sys.stdout) + "\n")
 
     def _err(self, text: str) -> None:
         sys.stderr.write(_encodable(text, sys.stderr) + "\n")
