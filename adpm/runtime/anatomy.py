@@ -38,7 +38,9 @@ class Anatomy:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.modules: dict[str, nn.Module] = {name: module for name, module in model.named_modules() if name.split(".")[0] != HANDLE}
+        self.modules: dict[str, nn.Module] = {
+            name: module for name, module in model.named_modules() if name.split(".")[0] != HANDLE
+        }
         base: nn.Module = getattr(model, "base_model", model)
         self.base_prefix: str = getattr(model, "base_model_prefix", "")
         self.prefix = "" if base is model or not self.base_prefix else f"{self.base_prefix}."

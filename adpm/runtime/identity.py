@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Final
 
 import torch
 from torch import nn
 
-from adpm.core.base import BaseIdentity, Shape, Sketch, positions, shape_of_config
+from adpm.core.base import BaseIdentity, Shape, Sketch, half, positions, shape_of_config
 from adpm.runtime.anatomy import HANDLE
 
 __all__ = ["identify"]
+
+_COARSE_FIRST: Final = ("bfloat16", "float16", "float32", "float64")
 
 
 def identify(model: nn.Module) -> BaseIdentity:
@@ -35,6 +38,8 @@ def _sketch(model: nn.Module) -> Sketch | None:
     for name, places in wanted.items():
         flat = weights[name].detach().reshape(-1)
         picked = flat[torch.tensor([index for _, index in places], device=flat.device)]
-        for (place, _), value in zip(places, picked.to(torch.float16).tolist(), strict=True):
-            sampled[place] = value
-    return Sketch(str(weights[chosen[0][0]].dtype).removeprefix("torch."), tuple(sampled))
+        for (place, _), value in zip(places, picked.tolist(), strict=True):
+            sampled[place] = half(value)
+    # The coarsest dtype decides how far rounding may have moved the values.
+    dtypes = {str(weights[name].dtype).removeprefix("torch.") for name, _ in chosen}
+    return Sketch(min(dtypes, key=_COARSE_FIRST.index), tuple(sampled)) if dtypes <= set(_COARSE_FIRST) else None

@@ -238,8 +238,9 @@ class _Present:
         if module is not None and name.endswith(".base_layer.weight"):
             weights, entry = self.entries[name]
             own = module.weight
-            same = isinstance(own, Tensor) and entry.shape == tuple(own.shape) and entry.dtype in DTYPES
-            return same and torch.equal(weights.bind(entry).to(self.like), own)
+            if not isinstance(own, Tensor) or entry.shape != tuple(own.shape) or entry.dtype not in DTYPES:
+                return False
+            return torch.equal(weights.bind(entry).to(self.like), own)
         found = _COPY.match(name)
         if found is None:
             return False
