@@ -37,12 +37,12 @@ def no_solution(problem: Problem, packages: AtHand, refuted: Refuted) -> NoSolut
         met = [w for w in problem.wanted if w not in unmet]
         facts = [Leaf({}, w) for w in unmet]
         told = [words.alone(w) for w in unmet]
-        changes = [_change(w, ([*met, w], [w]), packages, trials) for w in unmet]
+        changes = [_change(w, ([w], [*met, w]), packages, trials) for w in unmet]
         return _error(told, unmet, [*changes, *_suggestions(facts, packages)], "these may help:")
     proof = trials.shortest(simplify(refuted.proof, packages))
     facts = leaves(proof)
     blamed = [w for w in problem.wanted if any(leaf.why is w for leaf in facts)]
-    changes = [_change(w, (problem.wanted, blamed), packages, trials) for w in blamed]
+    changes = [_change(w, (blamed, problem.wanted), packages, trials) for w in blamed]
     return _error(_told(proof, words), blamed, [*changes, *_suggestions(facts, packages)], "one of these may help:")
 
 
@@ -69,14 +69,16 @@ def _told(proof: Node, words: Words) -> list[str]:
 
 
 def _change(wanted: Wanted, contexts: Iterable[Sequence[Wanted]], packages: Packages, trials: Trials) -> str | None:
-    """What a line would have to admit for a solution together with the lines of the first context that has one."""
+    """What a line would have to admit for a solution: with the lines of the last context in a row that has one."""
     name = wanted.requirement.name
     loose = replace(wanted, requirement=Requirement(name))
+    way = None
     for lines in contexts:
         found = trials.selected([loose if line is wanted else line for line in lines])
-        if found is not None:
-            return f"let {wanted.where} admit {name} {packages[name].versions[found.places[name]]}"
-    return None
+        if found is None:
+            break
+        way = f"let {wanted.where} admit {name} {packages[name].versions[found.places[name]]}"
+    return way
 
 
 def _suggestions(facts: Sequence[Leaf], packages: Packages) -> Iterator[str]:

@@ -60,6 +60,7 @@ class Package:
         self.all = (1 << len(self.releases)) - 1
         self._misfit = misfit
         self._specifiers = {} if specifiers is None else specifiers
+        self._alike: dict[int, int] = {}
         self._met: dict[str, int] = {"": self.all}
 
         self._kept = preliminary = yanked = 0
@@ -144,13 +145,17 @@ class Package:
 
     def alike(self, place: int) -> int:
         """The release and those next to it that require, word for word, what it does."""
-        requires = self.releases[place].requires
-        first = last = place
-        while first and _same(self.releases[first - 1].requires, requires):
-            first -= 1
-        while last + 1 < len(self.releases) and _same(self.releases[last + 1].requires, requires):
-            last += 1
-        return (1 << last + 1) - (1 << first)
+        found = self._alike.get(place)
+        if found is None:
+            requires = self.releases[place].requires
+            first = last = place
+            while first and _same(self.releases[first - 1].requires, requires):
+                first -= 1
+            while last + 1 < len(self.releases) and _same(self.releases[last + 1].requires, requires):
+                last += 1
+            found = (1 << last + 1) - (1 << first)
+            self._alike.update(dict.fromkeys(range(first, last + 1), found))
+        return found
 
     def twins(self, place: int) -> tuple[Listing, ...]:
         """All releases of the same version, this one among them: more than one is a registry's conflict."""

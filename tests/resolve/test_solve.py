@@ -51,6 +51,11 @@ def test_a_new_line_gives_way_to_what_is_locked() -> None:
     assert solve(shelf, "a", "new") == {"a": "1.4", "b": "1.4", "new": "2.0"}
 
 
+def test_the_order_of_lines_does_not_decide_who_gets_the_newest() -> None:
+    shelf = Shelf(*(listing("a", "1"), listing("a", "2", "b ==1"), listing("b", "1"), listing("b", "2", "a ==1")))
+    assert solve(shelf, "a", "b") == solve(shelf, "b", "a") == {"a": "2", "b": "1"}
+
+
 def test_a_digest_chooses_one_release() -> None:
     pinned = ROW[1]
     assert solve(Shelf(*ROW), f"a@{pinned.manifest.digest}") == {"a": "1.1", "b": "1.4"}
