@@ -51,6 +51,9 @@ class Adapter(nn.Module):
     def __iter__(self) -> Iterator[Part]:
         return cast("Iterator[Part]", iter(self.parts.values()))
 
+    def by_key(self) -> dict[str, Part]:
+        return cast("dict[str, Part]", dict(self.parts.items()))
+
 
 def build(source: Source, blueprints: tuple[Blueprint, ...], tensors: Mapping[str, Mapping[str, Tensor]]) -> Adapter:
     """The adapter whose parts' ``tensors`` (part key -> slot name -> tensor) are at hand."""

@@ -26,8 +26,10 @@ from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, SharedPai
 from adpm.runtime.methods.product import start_product
 from adpm.runtime.part import Blueprint
 
-__all__ = ["HEAD", "INVERSE", "adapterhub_blueprints", "head_blueprint"]
+__all__ = ["HEAD", "INVERSE", "LOCATIONS", "adapterhub_blueprints", "head_blueprint"]
 
+# AdapterHub's names for linear layers; a family has those that its table names.
+LOCATIONS = ("selfattn.q", "selfattn.k", "selfattn.v", "intermediate", "output")
 HEAD = "head"
 INVERSE = "inverse"
 
@@ -147,12 +149,10 @@ def _start_low_rank(
 
 
 def _locations(config: LowRank) -> Iterator[str]:
-    if config.selfattn_lora:
-        yield from (f"selfattn.{matrix}" for matrix in ("q", "k", "v", "o") if matrix in config.attn_matrices)
-    if config.intermediate_lora:
-        yield "intermediate"
-    if config.output_lora:
-        yield "output"
+    for location in LOCATIONS:
+        kind, _, matrix = location.partition(".")
+        if getattr(config, f"{kind}_lora") and (not matrix or matrix in config.attn_matrices):
+            yield location
 
 
 def head_blueprint(head: HeadConfig, anatomy: Anatomy) -> Blueprint:

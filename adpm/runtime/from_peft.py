@@ -19,7 +19,7 @@ from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, start_low
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 from adpm.runtime.part import Blueprint
 
-__all__ = ["BIAS", "MODULE", "PREFIX", "peft_blueprints"]
+__all__ = ["BIAS", "MODULE", "PREFIX", "peft_blueprints", "targeted_by"]
 
 PREFIX = "base_model.model."
 BIAS = "bias"  # the last part of a bias part's key
@@ -44,6 +44,11 @@ def peft_blueprints(config: PeftLora, anatomy: Anatomy) -> tuple[Blueprint, ...]
         biased = targets if config.bias == "lora_only" else _biased(anatomy, saved)
         out += [_bias(anatomy.modules[name], name, name in targets) for name in biased if _has_bias(anatomy, name)]
     return tuple(out)
+
+
+def targeted_by(names: tuple[str, ...], anatomy: Anatomy) -> list[str]:
+    """The modules that ``names`` as target modules reach."""
+    return [name for name in anatomy.modules if name and _names(names, name)]
 
 
 def _shown(targets: str | tuple[str, ...]) -> str:

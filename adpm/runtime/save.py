@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from safetensors.torch import save
 from torch import Tensor
 
-from adpm.errors import AdapterError
-from adpm.formats.adapterhub import AdapterHubConfig, HeadConfig, write_adapter_config, write_head_config
+from adpm.errors import UsageError
+from adpm.formats.adapterhub import AdapterHubConfig, write_adapter_config, write_head_config
 from adpm.formats.peft import PeftLora, write_peft_config
 from adpm.runtime.adapter import Adapter, Source, blueprints_of
 from adpm.runtime.anatomy import Anatomy
+from adpm.runtime.convert import to_adapterhub, to_peft
 from adpm.runtime.from_adapterhub import HEAD
 from adpm.runtime.part import Part
 
@@ -25,65 +27,68 @@ Format = Literal["adapterhub", "peft"]
 
 def save_adapter(adapter: Adapter, name: str, anatomy: Anatomy, directory: Path, format: Format | None) -> None:  # noqa: A002 - the word users know
     """Write ``adapter`` into ``directory``, which is made where it is missing; files of the same names are replaced."""
-    source = adapter.source
-    own: Format = "adapterhub" if isinstance(source.config, AdapterHubConfig) else "peft"
+    if format not in (None, "adapterhub", "peft"):
+        raise UsageError("format-unknown", f"{format!r} is no format", hint="formats are adapterhub and peft")
+    source: Source = adapter.source
+    parts: Mapping[str, Part] = adapter.by_key()
+    own = "adapterhub" if isinstance(source.config, AdapterHubConfig) else "peft"
     if format not in (None, own):
-        raise AdapterError("format-unsupported", f"the adapter {name!r} can't be written in the format {format!r} yet")
+        source, parts = (to_peft if format == "peft" else to_adapterhub)(adapter, name, anatomy)
     if isinstance(source.config, AdapterHubConfig):
-        files = _hub_files(adapter, source.config, source.head, re.sub(r"[^A-Za-z0-9_-]", "_", name), anatomy)
+        files = _hub_files(source, parts, re.sub(r"[^A-Za-z0-9_-]", "_", name), anatomy)
     else:
-        files = _peft_files(adapter, source.config, anatomy)
+        files = _peft_files(source, parts, anatomy)
     directory.mkdir(parents=True, exist_ok=True)
     for path, data in files.items():
         (directory / path).write_bytes(data)
 
 
-def _hub_files(
-    adapter: Adapter, config: AdapterHubConfig, head: HeadConfig | None, name: str, anatomy: Anatomy
-) -> dict[str, bytes]:
+def _hub_files(source: Source, parts: Mapping[str, Part], name: str, anatomy: Anatomy) -> dict[str, bytes]:
     """Names carry the base's prefix, as from a model with heads: the peer reads them into either kind of model."""
     model_class = anatomy.family().adapterhub_class
     prefix = f"{anatomy.base_prefix}."
     tensors: dict[str, Tensor] = {}
     head_tensors: dict[str, Tensor] = {}
-    for blueprint in blueprints_of(adapter.source, anatomy):
-        part = adapter.parts[blueprint.key]
+    for blueprint in blueprints_of(source, anatomy):
         for slot in blueprint.slots:
             for file in (slot.file, *slot.aliases):
                 path = f"{blueprint.file[0]}{name}{blueprint.file[1]}{file}"
+                value = _values(parts[blueprint.key], slot.name)
                 if blueprint.key == HEAD:
-                    head_tensors[path] = _tensor(part, slot.name)
+                    head_tensors[path] = value
                 else:
-                    tensors[prefix + path] = _tensor(part, slot.name)
+                    tensors[prefix + path] = value
+    config = replace(
+        cast("AdapterHubConfig", source.config),
+        name=name,
+        model_type=anatomy.model_type,
+        hidden_size=anatomy.hidden_size,
+    )
     files = {
-        "adapter_config.json": write_adapter_config(replace(config, name=name), model_class=model_class),
+        "adapter_config.json": write_adapter_config(config, model_class=model_class),
         "adapter.safetensors": save(tensors),
     }
-    if head is not None:
+    if source.head is not None:
+        head = replace(source.head, name=name, hidden_size=anatomy.hidden_size)
         files["head_config.json"] = write_head_config(
-            replace(head, name=name),
-            model_class=model_class,
-            model_type=config.model_type,
-            model_name=config.model_name,
+            head, model_class=model_class, model_type=config.model_type, model_name=config.model_name
         )
         files["model_head.safetensors"] = save(head_tensors)
     return files
 
 
-def _peft_files(adapter: Adapter, config: PeftLora, anatomy: Anatomy) -> dict[str, bytes]:
+def _peft_files(source: Source, parts: Mapping[str, Part], anatomy: Anatomy) -> dict[str, bytes]:
     tensors = {
-        blueprint.file[0] + slot.file: _tensor(adapter.parts[blueprint.key], slot.name)
-        for blueprint in blueprints_of(Source(config), anatomy)
+        blueprint.file[0] + slot.file: _values(parts[blueprint.key], slot.name)
+        for blueprint in blueprints_of(source, anatomy)
         for slot in blueprint.slots
     }
     return {
-        "adapter_config.json": write_peft_config(config),
+        "adapter_config.json": write_peft_config(cast("PeftLora", source.config)),
         "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
     }
 
 
-def _tensor(part: object, slot: str) -> Tensor:
+def _values(part: Part, slot: str) -> Tensor:
     """The slot's values in memory of their own: files repeat some tensors under two names."""
-    if not isinstance(part, Part):
-        raise TypeError("an adapter is made of parts")
     return part.tensor(slot).detach().to("cpu").clone().contiguous()

@@ -1,0 +1,56 @@
+"""Load what adpm saved in the peer that the format belongs to, and print how far its outputs are from adpm's.
+
+    ADAPTERHUB_OR_PEFT_PYTHON tests/parity/peers/reload.py DIR
+
+``DIR`` holds ``base/`` (a checkpoint), ``adapter/`` (what adpm saved), ``inputs.safetensors``, ``outputs.safetensors`` (what
+adpm computed) and ``base_class.txt``. Prints the greatest difference as a number. Runs without adpm.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file
+
+
+def adapterhub(directory: Path, base_class: str) -> Any:
+    import adapters  # noqa: PLC0415 - one environment has only one of the peers
+
+    name = base_class.removesuffix("Model") + "AdapterModel"
+    model = getattr(adapters, name).from_pretrained(directory / "base")
+    with_head = (directory / "adapter" / "head_config.json").exists()
+    loaded = model.load_adapter(str(directory / "adapter"), with_head=with_head, use_safetensors=True)
+    model.set_active_adapters(loaded)
+    if with_head:
+        model.active_head = loaded
+    return model
+
+
+def peft(directory: Path, base_class: str) -> Any:
+    from peft import PeftModel  # noqa: PLC0415 - one environment has only one of the peers
+
+    model = getattr(transformers, base_class).from_pretrained(directory / "base")
+    return PeftModel.from_pretrained(model, directory / "adapter")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    directory = Path(sys.argv[1])
+    base_class = (directory / "base_class.txt").read_text("utf-8").strip()
+    is_peft = "peft_type" in (directory / "adapter" / "adapter_config.json").read_text("utf-8")
+    model = (peft if is_peft else adapterhub)(directory, base_class).eval()
+    inputs = load_file(directory / "inputs.safetensors")
+    expected = load_file(directory / "outputs.safetensors")
+    with torch.no_grad():
+        out = model(**inputs, output_hidden_states=True)
+    found = {key: value for key, value in out.items() if isinstance(value, torch.Tensor)}
+    found |= {f"hidden_states.{i}": state for i, state in enumerate(out.hidden_states)}
+    print(max(float((found[key] - value).abs().max()) for key, value in expected.items()))
+
+
+if __name__ == "__main__":
+    main()
