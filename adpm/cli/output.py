@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TextIO
 
 import click
 
-from adpm.errors import AdpmError, printable
+from adpm.errors import AdpmError, UsageError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ class Output:
     def usage(self, error: click.ClickException) -> None:
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx is not None else "adpm"
-        self.error(AdpmError("usage", error.format_message(), hint=f"'{command} --help' explains the call"))
+        self.error(UsageError("usage", error.format_message(), hint=f"'{command} --help' explains the call"))
 
     def system(self, error: OSError) -> None:
         where = f" ({error.filename})" if error.filename else ""
