@@ -11,7 +11,7 @@ from adpm import limits
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.lock import Lock
 from adpm.core.manifest import Manifest
-from adpm.errors import LockOutdatedError, NotFoundError
+from adpm.errors import DocumentError, LockOutdatedError, NotFoundError
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
 from adpm.ops.root import find_root
@@ -69,7 +69,11 @@ class Project:
             data = read_bounded(self.lock_path, limits.LOCK_BYTES)
         except FileNotFoundError:
             return None
-        return read_lock(data, LOCK_FILE)
+        try:
+            return read_lock(data, LOCK_FILE)
+        except DocumentError as error:
+            error.hint = f"restore {LOCK_FILE} from version control, or remove it and run 'adpm lock'"
+            raise
 
     def need_lock(self) -> Lock:
         lock = self.lock()

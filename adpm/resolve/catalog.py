@@ -6,14 +6,12 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Protocol
 
-from packaging.specifiers import SpecifierSet
-
 from adpm.core.base import BaseIdentity
 from adpm.core.names import PackageName
 from adpm.core.requirement import Requirement
 from adpm.errors import AdpmError
 from adpm.resolve.fetch import Fetcher
-from adpm.resolve.package import Misfit, Package
+from adpm.resolve.package import Misfit, Package, Parsed
 from adpm.resolve.problem import Problem
 
 __all__ = ["AtHand", "Catalog", "NotAtHandError", "Packages"]
@@ -34,7 +32,7 @@ class Catalog:
         self.problem = problem
         self._fetcher = fetcher
         self._packages: dict[str, Package] = {}
-        self._specifiers: dict[str, SpecifierSet] = {}
+        self._specifiers: Parsed = {}
         self._wanted: dict[str, list[Requirement]] = {}
         for wanted in problem.wanted:
             self._wanted.setdefault(wanted.requirement.name, []).append(wanted.requirement)

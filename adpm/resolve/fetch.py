@@ -58,7 +58,9 @@ class Fetcher:
                 return self._source.candidates(PackageName(name))
             self.ask([name])
             return self._asked[name].result()
-        except NotFoundError:
+        except NotFoundError as error:
+            if error.code != "package-not-found":  # a registry that is not there says nothing about its packages
+                raise
             return None
 
     def arrivals(self) -> Iterator[str]:

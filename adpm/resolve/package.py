@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 from packaging.specifiers import Specifier, SpecifierSet
@@ -17,8 +18,9 @@ from adpm.core.requirement import Requirement
 from adpm.resolve.facts import Excluded
 from adpm.resolve.problem import Locked, Prereleases
 
-__all__ = ["Misfit", "Package", "members"]
+__all__ = ["Misfit", "Package", "Parsed", "members"]
 
+Parsed = dict[str, list[tuple[Specifier, Version]]]
 Misfit = Callable[[BaseIdentity], str | None]
 
 _LINEAR: Final = 8  # up to so many releases, asking about each is as quick as a search
@@ -51,11 +53,11 @@ class Package:
         locked: Locked | None = None,
         prereleases: Prereleases = "all",
         misfit: Misfit | None = None,
-        specifiers: dict[str, SpecifierSet] | None = None,
+        specifiers: Parsed | None = None,
     ) -> None:
         self.name = name
         self.known = listings is not None
-        self.releases = tuple(sorted(listings or (), key=lambda r: (r.version, r.manifest.digest)))
+        self.releases = _in_order(listings or ())
         self.versions = [release.version for release in self.releases]
         self.all = (1 << len(self.releases)) - 1
         self._misfit = misfit
@@ -109,30 +111,44 @@ class Package:
         found = self._met.get(text)
         if found is None:
             found = self.all
-            for specifier in self._specifiers.setdefault(text, requirement.specifiers):
-                found &= self._satisfying(specifier)
+            for specifier, bound in self._parsed(text, requirement.specifiers):
+                found &= self._satisfying(specifier, bound)
             self._met[text] = found
         return found
+
+    def _parsed(self, text: str, specifiers: SpecifierSet) -> list[tuple[Specifier, Version]]:
+        parsed = self._specifiers.get(text)
+        if parsed is None:
+            parsed = [(specifier, Version(specifier.version.removesuffix(".*"))) for specifier in specifiers]
+            self._specifiers[text] = parsed
+        return parsed
+
+    def _satisfying(self, specifier: Specifier, bound: Version) -> int:
+        """One specifier. In a sorted list without local versions the order operators split it once: search for that.
+
+        ``>1.0`` leaves out the post-releases of 1.0, ``<1.0`` its pre-releases: they lie next to the bound.
+        """
+        versions, operator = self.versions, specifier.operator
+        if len(versions) <= _LINEAR or not self._plain or specifier.version.endswith(".*"):
+            return _set(specifier.contains(version, prereleases=True) for version in versions)
+        if operator in {">=", ">"}:
+            split = bisect_left(versions, bound)
+            while split < len(versions) and not specifier.contains(versions[split], prereleases=True):
+                split += 1
+            return self.all >> split << split
+        if operator in {"<=", "<"}:
+            split = bisect_right(versions, bound)
+            while split and not specifier.contains(versions[split - 1], prereleases=True):
+                split -= 1
+            return (1 << split) - 1
+        if operator in {"==", "!="}:
+            equal = (1 << bisect_right(versions, bound)) - (1 << bisect_left(versions, bound))
+            return equal if operator == "==" else self.all & ~equal
+        return _set(specifier.contains(version, prereleases=True) for version in versions)
 
     @cached_property
     def _plain(self) -> bool:
         return all(version.local is None for version in self.versions)
-
-    def _satisfying(self, specifier: Specifier) -> int:
-        """One specifier. In a sorted list without local versions the order operators split it once: search for that."""
-        versions, operator = self.versions, specifier.operator
-        if len(versions) > _LINEAR and self._plain:
-            if operator in {">=", ">"}:
-                split = bisect_left(versions, True, key=lambda v: specifier.contains(v, prereleases=True))
-                return self.all >> split << split
-            if operator in {"<=", "<"}:
-                split = bisect_left(versions, True, key=lambda v: not specifier.contains(v, prereleases=True))
-                return self.all & ((1 << split) - 1)
-            if _pins(specifier):
-                version = Version(specifier.version)
-                start, end = bisect_left(versions, version), bisect_right(versions, version)
-                return (1 << end) - (1 << start)
-        return _set(specifier.contains(version, prereleases=True) for version in versions)
 
     def best(self, releases: int) -> int | None:
         """What is preferred among ``releases``: the locked one, then the newest final, then the newest."""
@@ -182,6 +198,13 @@ class Package:
             if reason is not None:
                 reasons[reason] = reasons.get(reason, 0) | 1 << place
         return tuple(Excluded(self.name, releases, "base", reason) for reason, releases in reasons.items())
+
+
+def _in_order(listings: Sequence[Listing]) -> tuple[Listing, ...]:
+    """By version, then digest. What an index lists is mostly in order already, which is quick to see."""
+    if all(one.version < other.version for one, other in pairwise(listings)):
+        return tuple(listings)
+    return tuple(sorted(listings, key=lambda release: (release.version, release.manifest.digest)))
 
 
 def _pins(specifier: Specifier) -> bool:

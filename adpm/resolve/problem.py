@@ -25,7 +25,8 @@ class Source(Protocol):
         """Every release of ``name``, in any order; yanked, pre-release and misfitting ones too.
 
         May block: it is called from up to ``limits.PREFETCH_THREADS`` threads at once, for different names. Raises
-        ``NotFoundError`` if no registry has the package; other errors end the resolution if the answer is needed.
+        ``NotFoundError`` (``package-not-found``) if no registry has the package; other errors end the resolution if
+        the answer is needed.
         """
         ...
 

@@ -85,8 +85,9 @@ class Provider(BaseProvider[str, int]):
     def get_dependencies(self, package: str, version: int) -> Mapping[str, RangeProtocol[int]]:
         return self._needs[package, version]
 
-    def widen_decision(self, package: str, version: int) -> RangeProtocol[int]:
-        return VersionSet(self.alike(self.package(package), version))
+    def widen_decision(self, package: str, version: int) -> RangeProtocol[int] | None:
+        """Releases like this one, from the second choice on: a search without trouble need not look for them."""
+        return None if self._choices[package] == 1 else VersionSet(self.alike(self.package(package), version))
 
     def narrow_for_display(self, package: str, constraint: RangeProtocol[int]) -> RangeProtocol[int]:
         return VersionSet(_bits(constraint) & self.package(package).all) if package in self.met else constraint

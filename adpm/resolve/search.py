@@ -63,6 +63,11 @@ class _Counter(ResolverObserver[str, int]):
         self.provider.trouble(name for name in named if cast("object", name) is not ROOT)
 
 
+def _order(wanted: Wanted) -> tuple[str, str, str, str]:
+    requirement = wanted.requirement
+    return requirement.name, requirement.digest or "", str(requirement.specifiers), wanted.where
+
+
 def search(wanted: Iterable[Wanted], provider: Provider, limit: int) -> Selected | Refuted:
     """Choose releases for what is ``wanted`` in at most ``limit`` decisions; raises ``SpentError`` beyond.
 
@@ -73,7 +78,7 @@ def search(wanted: Iterable[Wanted], provider: Provider, limit: int) -> Selected
         RootRequirement(
             str(w.requirement.name), VersionSet(provider.package(w.requirement.name).meeting(w.requirement)), w
         )
-        for w in sorted(wanted, key=lambda w: (w.requirement.name, w.requirement.constraint, w.where))
+        for w in sorted(wanted, key=_order)
     ]
     counter = _Counter(provider, limit)
     resolver = Resolver(provider, counter, max_iterations=_ROUNDS * (limit + len(roots) + 1), range_type=VersionSet)

@@ -13,6 +13,8 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 
+from nab_resolver.types import RangeProtocol
+
 from adpm.resolve.catalog import AtHand, NotAtHandError
 from adpm.resolve.facts import Unmet
 from adpm.resolve.package import Package, members
@@ -20,6 +22,7 @@ from adpm.resolve.problem import Wanted
 from adpm.resolve.proof import Depends, Node, leaves, simplify, steps
 from adpm.resolve.provider import Clause, Provider
 from adpm.resolve.search import Refuted, Selected, SpentError, search
+from adpm.resolve.versions import VersionSet
 
 __all__ = ["Trials"]
 
@@ -34,6 +37,9 @@ class _Trial(Provider):
 
     def alike(self, package: Package, place: int) -> int:
         return self._blur(package, place) or super().alike(package, place)
+
+    def widen_decision(self, package: str, version: int) -> RangeProtocol[int]:
+        return VersionSet(self.alike(self.package(package), version))
 
     def needs(self, package: Package, place: int) -> dict[str, int]:
         blurred = members(self._blur(package, place))

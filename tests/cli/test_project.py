@@ -147,3 +147,23 @@ def test_compositions_are_checked_when_locking(work: Workplace) -> None:
     assert "error[composition-unknown-name]" in work.adpm("lock", status=1).err
     path.write_text(manifest + "compose: {default: 'stack(en, sst)'}\n", encoding="utf-8")
     assert "error[manifest-invalid]" in work.adpm("lock", status=1).err
+
+
+def test_a_registry_that_is_not_there_is_not_taken_for_an_empty_one(work: Workplace) -> None:
+    work.start()
+    ran = work.adpm("add", "text/sst-2", status=5)
+    assert "error[registry-not-found]" in ran.err
+
+
+def test_a_lock_with_conflict_markers_is_refused_with_the_way_out(work: Workplace) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    work.adpm("add", "text/sst-2")
+    lock = work.project / "adapter.lock"
+    lock.write_text("<<<<<<< HEAD\n" + work.read("adapter.lock"), encoding="utf-8")
+    ran = work.adpm("install", status=1)
+    assert "error[lock-invalid]" in ran.err
+    assert "remove it and run 'adpm lock'" in ran.err
+    lock.unlink()
+    work.adpm("lock")
+    work.adpm("install", "--locked")
