@@ -1,9 +1,9 @@
 """LoRA from one peer's format to the other's, where both mean the same by it.
 
 Not everything does: AdapterHub's DoRA scales the layer's bias too and leaves the scale out of its norm; gates, VeRA and
-(IA)3 in AdapterHub's form have no LoRA in PEFT; PEFT's biases and saved modules have no place in AdapterHub's. Those are
-refused (``format-unsupported``). Alone, a converted adapter gives the same output; in a stack each format keeps its
-own meaning (``methods/low_rank.py``).
+(IA)3 in AdapterHub's form have no LoRA in PEFT; PEFT's biases and saved modules have no place in AdapterHub's. Those
+are refused (``format-unsupported``). Alone, a converted adapter gives the same output; in a stack each format keeps
+its own meaning (``methods/low_rank.py``).
 """
 
 from __future__ import annotations
