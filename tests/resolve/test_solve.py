@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
-from adpm.errors import BudgetError, NetworkError, NoSolutionError, RegistryError
+from adpm.errors import BudgetError, NetworkError, NoSolutionError, NotFoundError, RegistryError
 from adpm.resolve.problem import Locked, Problem, Resolution
 from adpm.resolve.solve import resolve
 from tests.resolve.shelf import Shelf, base, listing, wanted
@@ -165,6 +165,17 @@ def test_a_fault_in_what_was_only_a_guess_does_not() -> None:
         listing("c", "1.0", "b <2"),
     )
     assert solve(shelf, "a", threads=4) == {"a": "1.0", "b": "1.0", "c": "1.0"}
+
+
+class _NoRegistry(Shelf):
+    def candidates(self, name: PackageName) -> Sequence[Listing]:
+        raise NotFoundError("registry-not-found", f"asked for {name}")
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_registry_that_is_not_there_is_no_missing_package(threads: int) -> None:
+    with pytest.raises(NotFoundError, match="asked for a"):
+        solve(_NoRegistry(), "a", threads=threads)
 
 
 def test_a_package_without_releases() -> None:
