@@ -8,9 +8,9 @@
 together are what is no spam.
 
 A text is cut to ``CHARACTERS``, with its white space folded. Of a mail the subject and the sender's own words stay:
-quotations, signatures and list footers go, and so do whole mails that are hardly ASCII or on adult matters. Addresses,
-links, long numbers and the names of people become the words of ``MASKS``, in training and held-out texts alike: nobody
-asked to be in a demo.
+quotations, signatures and list footers go, and so do whole mails that are hardly ASCII, or on adult matters, health or
+passwords. Addresses, links, long numbers and the names of people become the words of ``MASKS``, in training and
+held-out texts alike: nobody asked to be in a demo.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ _FAREWELL: Final = re.compile(
 )
 _LIST_TAG: Final = re.compile(r"^((re|fwd?|aw)(\[\d+\])?:\s*|\[[^\]]{1,30}\]\s*)+", re.I)
 _QUOTES: Final = str.maketrans("‘’“”–—", "''\"\"--")
-_ADULT: Final = re.compile(
+_UNFIT: Final = re.compile(
     r"\b(sex|porn|xxx|nude|naked|penis|viagra|erotic|erection|orgasm|fuck|pussy|cock|tits|slut|whore|horny|incest|rape)"
-    r"|\badult\b|v\Wagra|\bhammer\b|love enhance|\bteens?\b|\blolita",
+    r"|\badult\b|v\Wagra|\bhammer\b|love enhance|\bpassword|\bcheckup|\bteens?\b|\blolita",
     re.IGNORECASE,
 )
 
@@ -115,7 +115,7 @@ def mail(cache: Path) -> Split:
         words = " ".join(_own_words(body))
         text = _tidy(f"{_subject(message)}. {words}", names)
         key = _key(_tidy(words, names) if len(words) >= 40 else text)  # spam numbers its subjects to look unlike itself
-        if len(text) >= 40 and _is_ascii(words) and key not in seen and not _ADULT.search(text):
+        if len(text) >= 40 and _is_ascii(words) and key not in seen and not _UNFIT.search(text):
             seen.add(key)
             by_label[label][text] = Example(text, label)
     train: list[Example] = []
