@@ -16,12 +16,11 @@ from adpm.formats.reader import Document
 
 __all__ = ["canonical", "open_json", "pretty"]
 
-# One structural byte and all that stands before it. Possessive, and at home with an unclosed string, so that no input
+# What stands between brackets and commas. Possessive, and at home with an unclosed text at the end, so that no input
 # makes it look at a byte twice.
-_STRUCTURE: Final = re.compile(
-    rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([\[\]{},]|\Z)',
-    re.DOTALL,
-)
+_CONTENT: Final = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))++', re.DOTALL)
+_RUNS_MAX: Final = 2 * (limits.DOCUMENT_PARTS + 1)  # of content; each but the first has a comma or bracket before it
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 
 
 class _Refused(ValueError):
@@ -66,20 +65,17 @@ def _check_structure(data: bytes) -> None:
     openings = data.count(b"[") + data.count(b"{")
     if openings <= limits.DOCUMENT_DEPTH and data.count(b",") + openings <= limits.DOCUMENT_PARTS:
         return
-    depth = parts = 0
-    for match in _STRUCTURE.finditer(data):
-        if match[1] in b"[{,":
-            parts += 1
-            if parts > limits.DOCUMENT_PARTS:
-                raise _Refused(f"has more than {limits.DOCUMENT_PARTS} values")
-        if match[1] in b"[{":
-            depth += 1
-            if depth > limits.DOCUMENT_DEPTH:
-                raise _Refused(f"nests deeper than {limits.DOCUMENT_DEPTH} levels")
-        elif match[1] != b",":
-            depth -= 1
-            if depth <= 0:  # the document ends here, or the parser will say what is wrong
-                return
+    rest, runs = _CONTENT.subn(b"", data, count=_RUNS_MAX)
+    nested = rest.translate(_SQUARE, b",")
+    openings, closings = nested.count(b"["), nested.count(b"]")
+    if max(openings + rest.count(b","), closings) > limits.DOCUMENT_PARTS or runs == _RUNS_MAX:
+        raise _Refused(f"has more than {limits.DOCUMENT_PARTS} values")
+    # Take away the innermost level, as often as levels are allowed. Brackets without a partner stay: of these, too,
+    # there may be no more, though such a document will turn out to be none.
+    for _ in range(limits.DOCUMENT_DEPTH):
+        nested = nested.replace(b"[]", b"")
+    if b"[]" in nested or nested.count(b"[") > limits.DOCUMENT_DEPTH:
+        raise _Refused(f"nests deeper than {limits.DOCUMENT_DEPTH} levels")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
