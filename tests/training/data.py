@@ -44,7 +44,7 @@ MASKS: Final = {"address": "[address]", "link": "[link]", "number": "[number]", 
 HELD_OUT_MAILS: Final = {"ham": 200, "bulk": 50, "spam": 250}
 
 _ADDRESS: Final = re.compile(
-    r"(mailto:)?[\w.+=-]+\s?(@|\(at\)|\bat\b(?=\s\S+\sdot\s))\s?[\w.-]+|\S*@\S*", re.IGNORECASE
+    r"(mailto:)?[\w.+=-]+\s?(@|\(at\))\s?[\w.-]+|[\w.+=-]+\sat\s[\w-]+(\sdot\s[\w-]+)+|\S*@\S*", re.IGNORECASE
 )
 _LINK: Final = re.compile(
     r"(https?|ftp)\s?:\s?/\S*|\bwww\.\S+|\b[\w-]+\.(com|net|org|edu|co\.uk|ie|info|biz)\b\S*", re.I
@@ -142,7 +142,7 @@ def _key(text: str) -> str:
 def _tidy(text: str, names: frozenset[str]) -> str:
     text = re.sub(r"<br\s*/?>", " ", html.unescape(text[: 4 * CHARACTERS]))
     text = re.sub(r"\\u\w{4}|=[0-9A-F]{2}|�", "", text)  # what is left of bytes that nobody could decode
-    text = _ADDRESS.sub(MASKS["address"], _LINK.sub(MASKS["link"], text))
+    text = _LINK.sub(MASKS["link"], _ADDRESS.sub(MASKS["address"], text))
     text = _NUMBER.sub(MASKS["number"], text)
     text = re.sub(r"\b[A-Z][\w'-]+\b", lambda m: MASKS["name"] if m[0].lower() in names else m[0], text)
     text = re.sub(rf"({re.escape(MASKS['name'])}\s*)+", MASKS["name"] + " ", text)
@@ -219,6 +219,7 @@ class _Text(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._hidden = max(0, self._hidden - (tag in ("script", "style", "title")))
+        self.parts.append("\n" if tag in ("p", "div", "tr", "td", "table", "li") else "")
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
