@@ -52,18 +52,19 @@ def command(ctx: click.Context, target: str) -> None:
     project = root / "project"
     project.mkdir()
     with _served(root / "registries" / "public") as url:
-        tour = _Tour(output, project, {"$BASE": str(base), "$URL": url})
-        _walk(tour)
+        _walk(_Tour(output, project, str(base)), url)
+    output.say(f"\nThe project is in {project}: look around with 'adpm tree', 'adpm info text/spam', 'adpm checkout'.")
 
 
-def _walk(tour: _Tour) -> None:
+def _walk(tour: _Tour, url: str) -> None:
     tour.title("Six releases of three packages, published to two registries: a directory, and one served over HTTP")
+    tour.set("BASE", tour.base)
     for package, registry in RELEASES:
         tour.adpm(f"-q publish ../packages/{package} --registry ../registries/{registry} --init --base $BASE")
     tour.title("A project: its base model, its registries, and what it wants of them")
     tour.adpm(f"init --base {BASE_ID} --path $BASE")
     tour.adpm("registry add team ../registries/team --packages 'text/*'")
-    tour.adpm("registry add public $URL")
+    tour.adpm(f"registry add public {url}")
     tour.adpm("add 'text/food-reviews >=1,<2' --as food")
     tour.title("The newest text/spam is 2.0.0, but it needs another release of the domain than food-reviews does")
     tour.adpm("add text/spam --as spam")
@@ -71,8 +72,8 @@ def _walk(tour: _Tour) -> None:
     tour.append("adapter.yaml", COMPOSE)
     tour.adpm("lock")
     tour.adpm("tree")
-    tour.title("What a colleague or a CI job runs: the same bytes, or an error")
-    tour.adpm("install --locked")
+    tour.title("What a colleague or a CI job runs, with a store of its own: the same bytes, or an error")
+    tour.adpm("install --locked", ADPM_HOME="../colleague")
     tour.title("The locked adapters in a transformers model, on texts that no training has seen")
     tour.python("../classify.py")
 
@@ -90,27 +91,30 @@ def _base() -> Path:
 
 
 class _Tour:
-    """Shows commands as they would be typed, and runs them, in the project's directory.
+    """Shows commands as they would be typed, and runs them, in the project's directory."""
 
-    ``variables`` are what the shown text calls long values by.
-    """
-
-    def __init__(self, output: Output, project: Path, variables: dict[str, str]) -> None:
+    def __init__(self, output: Output, project: Path, base: str) -> None:
         self.output = output
         self.project = project
-        self.variables = variables
+        self.base = base
 
     def title(self, text: str) -> None:
         self.output.heading(text)
 
-    def adpm(self, line: str) -> None:
-        """Run ``adpm line``."""
-        self.output.prompt(f"adpm {line}")
-        self._run([sys.executable, "-m", "adpm", *shlex.split(self._full(line))])
+    def set(self, name: str, value: str) -> None:
+        """Say what the shown commands call ``value``."""
+        self.output.prompt(f"{name}={shlex.quote(value)}")
+
+    def adpm(self, line: str, **environment: str) -> None:
+        """Run ``adpm line``; in it, $BASE is the base's directory."""
+        prefix = "".join(f"{name}={value} " for name, value in environment.items())
+        self.output.prompt(f"{prefix}adpm {line}")
+        arguments = shlex.split(line.replace("$BASE", shlex.quote(self.base)))
+        self._run([sys.executable, "-m", "adpm", *arguments], environment)
 
     def python(self, script: str) -> None:
         self.output.prompt(f"python {script}")
-        self._run([sys.executable, *shlex.split(script)])
+        self._run([sys.executable, script], {"TQDM_DISABLE": "1"})
 
     def append(self, path: str, text: str) -> None:
         """Add ``text`` to a file of the project."""
@@ -119,14 +123,11 @@ class _Tour:
         with (self.project / path).open("a", encoding="utf-8") as file:
             file.write(text)
 
-    def _full(self, text: str) -> str:
-        for name, value in self.variables.items():
-            text = text.replace(name, shlex.quote(value))
-        return text
-
-    def _run(self, arguments: list[str]) -> None:
+    def _run(self, arguments: list[str], environment: dict[str, str]) -> None:
         sys.stdout.flush()
-        done = subprocess.run(arguments, cwd=self.project, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - adpm itself, and the script that it ships
+            arguments, cwd=self.project, env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment, check=False
+        )
         if done.returncode != 0:
             raise AdpmError(
                 "demo-failed",

@@ -26,5 +26,4 @@ def command(output: Output, *, locked: bool, offline: bool, dry_run: bool) -> No
         result = lock(project, offline=offline, listener=narrator)
     if dry_run:
         return
-    if not project.write(result.lock):
-        output.say("adapter.lock is up to date")
+    output.say("wrote adapter.lock" if project.write(result.lock) else "adapter.lock is up to date")
