@@ -34,6 +34,7 @@ def test_cards(card: Card) -> None:
     assert write_card(read_card(data, "card")) == data
 
 
+@settings(max_examples=40)
 @given(strategies.locks())
 def test_locks(lock: Lock) -> None:
     data = write_lock(lock)
@@ -57,6 +58,7 @@ def _place(entry: Listing) -> tuple[Version, str]:
     return entry.version, entry.manifest.digest
 
 
+@settings(max_examples=40)
 @given(st.lists(strategies.listings, max_size=4), st.randoms())
 def test_indexes(listings: list[Listing], order: random.Random) -> None:
     data = write_index(listings)
@@ -68,6 +70,7 @@ def test_indexes(listings: list[Listing], order: random.Random) -> None:
     assert write_index(order.sample(distinct, len(distinct))) == write_index(distinct)
 
 
+@settings(max_examples=40)
 @given(strategies.cards, st.randoms())
 def test_cards_do_not_depend_on_the_order_of_keys(card: Card, order: random.Random) -> None:
     value = json.loads(write_card(card))

@@ -153,6 +153,44 @@ def test_every_invalid_vector_has_its_expectation(name: str) -> None:
     assert {path.name for path in folder.iterdir()} == {"expect.json", *expect}
 
 
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("card", limits.CARD_BYTES),
+        ("lock", limits.LOCK_BYTES),
+        ("release", limits.OCI_MANIFEST_BYTES),
+        ("index", limits.INDEX_BYTES),
+        ("manifest", limits.MANIFEST_BYTES),
+    ],
+)
+def test_documents_beyond_their_limit_are_refused_unread(name: str, limit: int) -> None:
+    with pytest.raises(DocumentError, match=f"has {limit + 1} bytes, at most {limit} are allowed"):
+        FORMATS[name].read(b" " * (limit + 1), "large")
+
+
+def test_schemas_state_the_limits() -> None:
+    def load(name: str) -> Any:
+        return json.loads((_SPECS / f"schemas/{name}.schema.json").read_text(encoding="utf-8"))
+
+    words, card, release, index = load("common")["$defs"], load("card"), load("release"), load("index")
+    manifest = load("manifest")["properties"]
+    assert (words["name"]["maxLength"], words["text"]["maxLength"]) == (
+        limits.NAME_CHARACTERS,
+        limits.STRING_CHARACTERS,
+    )
+    assert (words["version"]["maxLength"], words["constraint"]["maxLength"], words["path"]["maxLength"]) == (
+        limits.VERSION_CHARACTERS,
+        limits.CONSTRAINT_CHARACTERS,
+        limits.PATH_CHARACTERS,
+    )
+    assert (words["size"]["maximum"], words["metrics"]["maxItems"]) == (limits.BLOB_BYTES, limits.METRICS)
+    assert card["properties"]["parents"]["maxItems"] == limits.PARENTS
+    assert release["properties"]["config"]["properties"]["size"]["maximum"] == limits.CARD_BYTES
+    assert release["properties"]["layers"]["maxItems"] == limits.RELEASE_FILES
+    assert index["properties"]["manifests"]["maxItems"] == limits.INDEX_RELEASES
+    assert manifest["registries"]["anyOf"][0]["maxItems"] == limits.REGISTRIES
+
+
 @pytest.mark.parametrize("path", sorted((_SPECS / "schemas").glob("*.json")), ids=lambda p: p.name)
 def test_schemas_are_schemas(path: Path) -> None:
     schema = json.loads(path.read_text(encoding="utf-8"))
