@@ -14,7 +14,7 @@ from adpm.core.manifest import BaseSource
 from adpm.core.names import Digest
 from adpm.core.release import Card, File, Listing
 from adpm.errors import UsageError
-from adpm.formats.card import write_card
+from adpm.formats.card import read_card, write_card
 from adpm.formats.contents import check_contents
 from adpm.formats.oci import write_release
 from adpm.ops.base import identify
@@ -69,6 +69,7 @@ def prepare(directory: Path, store: Store, *, base: BaseSource | None = None, li
         metrics=header.metrics,
     )
     data = write_card(card)
+    read_card(data, f"the card of {header.name} {header.version}")  # what others will refuse is refused here
     return Prepared(card, data, write_release(data, files), files)
 
 
