@@ -14,7 +14,7 @@ __all__ = ["make_adapter", "make_base", "write_safetensors"]
 
 def write_safetensors(path: Path, tensors: Mapping[str, Sequence[int]], seed: int = 0) -> None:
     """A float32 safetensors file with random values in (-1, 1); ``tensors`` maps names to shapes."""
-    chance = random.Random(seed)  # noqa: S311 - weights, not secrets
+    chance = random.Random(seed)
     header: dict[str, Any] = {}
     body = b""
     for name, shape in sorted(tensors.items()):

@@ -83,7 +83,7 @@ texts = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_character
 
 def _sample(seed: int) -> tuple[float, ...]:
     """Any finite float16 values; drawn from ``seed``, since hypothesis is slow to draw hundreds."""
-    source = random.Random(seed)  # noqa: S311 - sample data
+    source = random.Random(seed)
     bits = [source.randint(0, 0x7BFF) | source.getrandbits(1) << 15 for _ in range(limits.SKETCH_SAMPLES)]
     return struct.unpack(f"<{len(bits)}e", struct.pack(f"<{len(bits)}H", *bits))
 

@@ -33,7 +33,7 @@ _BERT: dict[str, Any] = {
 
 
 def _sketch(scale: float = 1.0, dtype: str = "float32", noise: float = 0.0) -> Sketch:
-    source = random.Random(0)  # noqa: S311 - sample data
+    source = random.Random(0)
     return Sketch(
         dtype,
         tuple(

@@ -72,7 +72,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 def chance() -> Iterator[random.Random]:
     seed = int(os.environ.get("ADPM_SEED") or random.SystemRandom().randrange(1 << 32))
     try:
-        yield random.Random(seed)  # noqa: S311 - moments, not secrets
+        yield random.Random(seed)
     except BaseException:
         print(f"ADPM_SEED={seed}")
         raise
