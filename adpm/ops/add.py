@@ -1,4 +1,4 @@
-"""``adpm add``: one more requirement in the manifest, and the lock that belongs to it. Nothing is written here."""
+"""``adpm add``: one more requirement in the manifest, and the lock that belongs to it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from adpm.core.requirement import Requirement
 from adpm.formats.edit import add_adapter
 from adpm.ops.lock import Locked, lock
 from adpm.ops.project import Project
+from adpm.store.store import Store
 
 __all__ = ["add", "default_alias"]
 
@@ -24,6 +25,7 @@ def default_alias(name: PackageName) -> Alias:
 
 def add(
     project: Project,
+    store: Store,
     requirement: Requirement,
     *,
     alias: Alias | None = None,
@@ -34,4 +36,4 @@ def add(
     """The project with ``requirement`` added (or replaced, if the alias is taken), and its lock."""
     wanted = Wanted(alias or default_alias(requirement.name), requirement, registry)
     edited = project.edited(add_adapter(project.manifest_bytes, wanted, MANIFEST_FILE))
-    return edited, lock(edited, offline=offline, listener=listener)
+    return edited, lock(edited, store, offline=offline, listener=listener)

@@ -1,4 +1,8 @@
-"""``adpm lock``: resolve what the manifest wants into one consistent, fully pinned set. Nothing is written here."""
+"""``adpm lock``: resolve what the manifest wants into one consistent, fully pinned set.
+
+The project's files are not written here. Release manifests and cards, which are read to confirm what an index said, go
+into the store: the install that follows need not fetch them again.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from adpm.registry.chain import Chain
 from adpm.resolve import problem
 from adpm.resolve.solve import resolve
 from adpm.store.parallel import in_parallel
+from adpm.store.store import Batch, Store
 
 __all__ = ["Locked", "lock"]
 
@@ -35,6 +40,7 @@ class Locked:
 
 def lock(
     project: Project,
+    store: Store,
     *,
     update: Collection[PackageName] | None = None,
     offline: bool = False,
@@ -65,7 +71,7 @@ def lock(
             wanted.alias: LockedAdapter(wanted.requirement, wanted.registry) for wanted in project.manifest.adapters
         },
         compose=dict(project.manifest.compose),
-        packages=_pin(source, before, list(resolution.chosen.values())),
+        packages=_pin(source, store, before, list(resolution.chosen.values())),
     )
     _check_compositions(after)
     found = tuple(changes(before, after))
@@ -92,10 +98,13 @@ class _Source:
     def candidates(self, name: PackageName) -> Sequence[Listing]:
         return self.chain.find(name, self.pins.get(name)).listings
 
-    def pin(self, listing: Listing) -> LockedPackage:
+    def pin(self, listing: Listing, batch: Batch) -> LockedPackage:
         """The lock's entry for ``listing``, after its card and its index entry were found to agree."""
         registry = self.chain.find(listing.name, self.pins.get(listing.name)).registry
-        release = registry.confirmed(listing).release
+        confirmed = registry.confirmed(listing)
+        release = confirmed.release
+        batch.put([confirmed.manifest_data], release.manifest)
+        batch.put([confirmed.card_data], release.card)
         return LockedPackage(
             name=listing.name,
             version=listing.version,
@@ -130,7 +139,7 @@ def _kept(before: Lock | None, update: Collection[PackageName] | None) -> dict[P
     }
 
 
-def _pin(source: _Source, before: Lock | None, chosen: list[Listing]) -> dict[PackageName, LockedPackage]:
+def _pin(source: _Source, store: Store, before: Lock | None, chosen: list[Listing]) -> dict[PackageName, LockedPackage]:
     """Lock entries for the chosen releases; what was locked before is not fetched again."""
     packages: dict[PackageName, LockedPackage] = {}
     new: list[Listing] = []
@@ -141,10 +150,12 @@ def _pin(source: _Source, before: Lock | None, chosen: list[Listing]) -> dict[Pa
         else:
             new.append(listing)
 
-    def pin(listing: Listing) -> None:
-        packages[listing.name] = source.pin(listing)
+    with store.batch() as batch:
 
-    in_parallel(pin, new, threads=limits.CONNECTIONS)
+        def pin(listing: Listing) -> None:
+            packages[listing.name] = source.pin(listing, batch)
+
+        in_parallel(pin, new, threads=limits.CONNECTIONS)
     return dict(sorted(packages.items()))
 
 

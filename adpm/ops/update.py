@@ -1,4 +1,4 @@
-"""``adpm update``: let locked adapters move to newer releases. Nothing is written here."""
+"""``adpm update``: let locked adapters move to newer releases."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from adpm.core.names import Alias
 from adpm.errors import NotFoundError
 from adpm.ops.lock import Locked, lock
 from adpm.ops.project import Project
+from adpm.store.store import Store
 
 __all__ = ["update"]
 
 
-def update(project: Project, aliases: Sequence[str] = (), *, listener: Listener = ignore) -> Locked:
+def update(project: Project, store: Store, aliases: Sequence[str] = (), *, listener: Listener = ignore) -> Locked:
     """The lock in which ``aliases`` (none: all) may move to the newest releases that the manifest allows."""
     wanted = {wanted.alias: wanted.requirement.name for wanted in project.manifest.adapters}
     unknown = [alias for alias in aliases if alias not in wanted]
@@ -23,4 +24,4 @@ def update(project: Project, aliases: Sequence[str] = (), *, listener: Listener 
             f"adapter.yaml has no adapter {unknown[0]!r}",
             hint=f"its adapters are: {', '.join(wanted) or 'none'}",
         )
-    return lock(project, update={wanted[Alias(alias)] for alias in aliases}, listener=listener)
+    return lock(project, store, update={wanted[Alias(alias)] for alias in aliases}, listener=listener)

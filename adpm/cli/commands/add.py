@@ -25,10 +25,11 @@ def command(
     output: Output, requirement: str, alias: str | None, registry: str | None, *, offline: bool, dry_run: bool
 ) -> None:
     """Add an adapter such as 'text/sst-2 >=1,<2' to adapter.yaml, lock and install it."""
-    project = Project.find(output.directory)
+    project, store = Project.find(output.directory), Store.default()
     with Narrator(output) as narrator:
         edited, result = add(
             project,
+            store,
             Requirement.parse(requirement),
             alias=None if alias is None else Alias.parse(alias),
             registry=registry,
@@ -38,4 +39,4 @@ def command(
         if dry_run:
             return
         edited.write(result.lock)
-        install(edited, result.lock, Store.default(), offline=offline, listener=narrator)
+        install(edited, result.lock, store, offline=offline, listener=narrator)

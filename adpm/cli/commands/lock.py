@@ -9,6 +9,7 @@ from adpm.cli.output import Output
 from adpm.ops.install import check_lock
 from adpm.ops.lock import lock
 from adpm.ops.project import Project
+from adpm.store.store import Store
 
 
 @click.command()
@@ -23,7 +24,7 @@ def command(output: Output, *, locked: bool, offline: bool, dry_run: bool) -> No
         check_lock(project, project.need_lock())
         return
     with Narrator(output) as narrator:
-        result = lock(project, offline=offline, listener=narrator)
+        result = lock(project, Store.default(), offline=offline, listener=narrator)
     if dry_run:
         return
     output.say("wrote adapter.lock" if project.write(result.lock) else "adapter.lock is up to date")

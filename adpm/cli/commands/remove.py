@@ -9,6 +9,7 @@ from adpm.cli.output import Output
 from adpm.core.names import Alias
 from adpm.ops.project import Project
 from adpm.ops.remove import remove
+from adpm.store.store import Store
 
 
 @click.command()
@@ -19,6 +20,6 @@ def command(output: Output, alias: str, *, dry_run: bool) -> None:
     """Remove an adapter from adapter.yaml and adapter.lock, with what only it required."""
     project = Project.find(output.directory)
     with Narrator(output) as narrator:
-        edited, result = remove(project, Alias.parse(alias), listener=narrator)
+        edited, result = remove(project, Store.default(), Alias.parse(alias), listener=narrator)
     if not dry_run:
         edited.write(result.lock)

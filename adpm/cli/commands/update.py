@@ -18,12 +18,12 @@ from adpm.store.store import Store
 @click.pass_obj
 def command(output: Output, aliases: tuple[str, ...], *, dry_run: bool) -> None:
     """Move locked adapters (all, or those named) to the newest releases that adapter.yaml allows, and install them."""
-    project = Project.find(output.directory)
+    project, store = Project.find(output.directory), Store.default()
     with Narrator(output) as narrator:
-        result = update(project, aliases, listener=narrator)
+        result = update(project, store, aliases, listener=narrator)
         if not result.changes:
             output.say("everything is at its newest release that adapter.yaml allows")
         if dry_run:
             return
         project.write(result.lock)
-        install(project, result.lock, Store.default(), listener=narrator)
+        install(project, result.lock, store, listener=narrator)
