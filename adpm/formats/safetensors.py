@@ -6,7 +6,9 @@ terminal, nesting, and more tensors than ``limits.SAFETENSORS_TENSORS`` are refu
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +17,12 @@ from typing import Any, Final
 
 from adpm import limits
 from adpm.errors import DocumentError, Fault
-from adpm.formats.json import parse_json
 
 __all__ = ["DTYPE_BITS", "Header", "Tensor", "read_header", "read_header_of_file"]
 
 _CODE: Final = "safetensors-invalid"
+_INTEGERS: Final = {int}
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _KEYS: Final = frozenset({"dtype", "shape", "data_offsets"})
 # Bits an element takes, by the format's own names.
 DTYPE_BITS: Final[Mapping[str, int]] = {
@@ -87,9 +90,7 @@ def _header_size(prefix: bytes, total: int, source: str) -> int:
 def _parse(raw: bytes, total: int, source: str) -> Header:
     if raw.count(b'"data_offsets"') > limits.SAFETENSORS_TENSORS:
         raise _refuse(source, f"has more than {limits.SAFETENSORS_TENSORS} tensors")
-    value = parse_json(raw, source=source, code=_CODE, limit=limits.SAFETENSORS_HEADER_BYTES)
-    if not isinstance(value, dict):
-        raise _refuse(source, "its header is not a JSON object")
+    value = _load(raw, source)
     begin = 8 + len(raw)
     faults: list[Fault] = []
     metadata = _metadata(value.pop("__metadata__", None), faults)
@@ -102,30 +103,59 @@ def _parse(raw: bytes, total: int, source: str) -> Header:
     return Header({tensor.name: tensor for tensor in tensors}, metadata, begin, total)
 
 
+def _load(raw: bytes, source: str) -> dict[str, Any]:
+    """The header's JSON object. ``formats.json`` in short, for headers are read by the hundred: what it would refuse
+    beyond this (large numbers, depth, fractions, surrogates) the checks of the parts refuse."""
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
+    except UnicodeDecodeError as error:
+        raise _refuse(source, f"its header is not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise _refuse(source, "its header nests too deep") from None
+    except ValueError as error:
+        raise _refuse(source, f"its header is not JSON: {str(error)[:200]}") from None
+    if not isinstance(value, dict):
+        raise _refuse(source, "its header is not a JSON object")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)[:80]!r} is there twice")
+    return out
+
+
 def _metadata(value: object, faults: list[Fault]) -> dict[str, str]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+    if not isinstance(value, dict) or not all(map(_is_text, (*value, *value.values()))):
         faults.append(Fault("__metadata__", "is not a mapping of texts"))
         return {}
     return value
 
 
+def _is_text(value: object) -> bool:
+    """A text without lone surrogates, which no encoding can write."""
+    return isinstance(value, str) and _SURROGATES.search(value) is None
+
+
 def _tensor(name: str, entry: Any, begin: int, total: int, faults: list[Fault]) -> Tensor | None:
     fault = _name_fault(name) or _entry_fault(entry)
     if fault is None:
-        first, last = entry["data_offsets"]
-        elements = math.prod(entry["shape"])
+        dtype, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        elements = math.prod(shape)
         if elements > limits.INTEGER_MAX:
             fault = "its shape overflows"
-        elif (elements * DTYPE_BITS[entry["dtype"]]) != (last - first) * 8:
-            fault = f"its shape {entry['shape']} of {entry['dtype']} does not take the {last - first} bytes it has"
+        elif elements * DTYPE_BITS[dtype] != (last - first) * 8:
+            fault = f"its shape {shape} of {dtype} does not take the {last - first} bytes it has"
         elif begin + last > total:
             fault = f"ends at byte {begin + last} of a file of {total} bytes"
-    if fault is not None:
-        faults.append(Fault(name[:80], fault))
-        return None
-    return Tensor(name, entry["dtype"], tuple(entry["shape"]), begin + first, begin + last)
+        else:
+            return Tensor(name, dtype, tuple(shape), begin + first, begin + last)
+    faults.append(Fault(name[:80], fault))
+    return None
 
 
 def _name_fault(name: str) -> str | None:
@@ -139,20 +169,20 @@ def _name_fault(name: str) -> str | None:
 
 
 def _entry_fault(entry: object) -> str | None:
-    if not isinstance(entry, dict) or entry.keys() != _KEYS:
+    """What is wrong with a tensor's description, before its sizes are compared. Called once a tensor: it is lean."""
+    if type(entry) is not dict or entry.keys() != _KEYS:
         return "is not described by dtype, shape and data_offsets"
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
+    if type(dtype) is not str or dtype not in DTYPE_BITS:
         return f"has the unknown dtype {str(dtype)[:40]!r}"
-    if not _naturals(shape) or len(shape) > limits.TENSOR_DIMENSIONS:
-        return f"its shape is not a list of at most {limits.TENSOR_DIMENSIONS} sizes"
-    if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        return "its data_offsets are no range"
+    if type(shape) is not list or type(offsets) is not list or len(offsets) != 2:
+        return "its shape and its data_offsets are no lists of sizes"
+    numbers = shape + offsets
+    if set(map(type, numbers)) != _INTEGERS or not 0 <= min(numbers) <= max(numbers) <= limits.INTEGER_MAX:
+        return "its shape or its data_offsets are no whole numbers"
+    if offsets[0] > offsets[1] or len(shape) > limits.TENSOR_DIMENSIONS:
+        return f"its data_offsets are no range, or it has more than {limits.TENSOR_DIMENSIONS} dimensions"
     return None
-
-
-def _naturals(value: object) -> bool:
-    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
 
 
 def _check_cover(tensors: list[Tensor], begin: int, total: int, faults: list[Fault]) -> None:

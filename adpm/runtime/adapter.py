@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -39,22 +39,22 @@ def blueprints_of(source: Source, anatomy: Anatomy) -> tuple[Blueprint, ...]:
 
 
 class Adapter(nn.Module):
-    """Parts by their keys. ``source`` is what :mod:`adpm.runtime.save` writes."""
+    """All parameters of one adapter, and its ``parts`` by their keys. Begins in evaluation mode.
 
-    def __init__(self, source: Source, parts: Mapping[str, Part]) -> None:
+    ``source`` is what :mod:`adpm.runtime.save` writes.
+    """
+
+    def __init__(self, source: Source) -> None:
         super().__init__()
+        self.training = False
         self.source = source
-        self.parts = nn.ModuleDict(parts)
-        for part in parts.values():
-            part.shared(parts)
-
-    def __iter__(self) -> Iterator[Part]:
-        return cast("Iterator[Part]", iter(self.parts.values()))
-
-    def by_key(self) -> dict[str, Part]:
-        return cast("dict[str, Part]", dict(self.parts.items()))
+        self.parts: dict[str, Part] = {}
 
 
 def build(source: Source, blueprints: tuple[Blueprint, ...], tensors: Mapping[str, Mapping[str, Tensor]]) -> Adapter:
     """The adapter whose parts' ``tensors`` (part key -> slot name -> tensor) are at hand."""
-    return Adapter(source, {blueprint.key: blueprint.build(tensors[blueprint.key]) for blueprint in blueprints})
+    adapter = Adapter(source)
+    for blueprint in blueprints:
+        part = adapter.parts[blueprint.key] = blueprint.build(adapter, blueprint.names)
+        part.bind(tensors[blueprint.key])
+    return adapter

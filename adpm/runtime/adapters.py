@@ -164,7 +164,7 @@ class Adapters(nn.Module):
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         for name in leaves(composition):
-            for part in self._adapter(name):
+            for part in self._adapter(name).parts.values():
                 part.make_trainable()
         self.model.train()
         return self
@@ -225,7 +225,7 @@ class Adapters(nn.Module):
             raise UsageError("not-attached", "this handle was unloaded", hint="attach() the model again")
 
     def _keep(self, name: str, adapter: Adapter) -> None:
-        self.adapters[_key(name)] = adapter.train(self.model.training)
+        self.adapters[_key(name)] = adapter.train() if self.model.training else adapter
 
 
 class _Untrained:

@@ -61,7 +61,7 @@ def make_plan(composition: Composition, adapters: Mapping[str, Adapter], anatomy
     heads: list[HeadPart] = []
     points: Points = {}
     for adapter in stack:
-        for part in adapter:
+        for part in adapter.parts.values():
             if isinstance(part, BottleneckPart):
                 sites[part.site].append(part)
             elif isinstance(part, (LowRankPart, BiasPart, ModulePart)):
@@ -119,7 +119,7 @@ class _Hidden:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
         hidden = output[0] if isinstance(output, tuple) else output
         for part in self.parts:
-            hidden = part(hidden, hidden)
+            hidden = part.apply(hidden, hidden)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 
@@ -161,8 +161,7 @@ class _Forwards:
         self.part = part
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
-        result: Tensor = self.part(output)
-        return result
+        return self.part.forwards(output)
 
 
 class _Backwards:

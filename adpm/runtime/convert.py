@@ -38,8 +38,8 @@ def to_peft(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source, Part
         _refuse(name, "PEFT", "PEFT has LoRA, without AdapterHub's heads and other methods")
     if method.composition_mode != "add" or method.use_gating or method.use_dora or method.is_vera:
         _refuse(name, "PEFT", "gates, DoRA, VeRA and (IA)3 differ between the two")
-    parts = {part.layer.replace(".", "/"): part for part in adapter if isinstance(part, LowRankPart)}
-    layers = [part.layer for part in adapter if isinstance(part, LowRankPart)]
+    parts = {part.layer.replace(".", "/"): part for part in adapter.parts.values() if isinstance(part, LowRankPart)}
+    layers = [part.layer for part in adapter.parts.values() if isinstance(part, LowRankPart)]
     short = tuple(sorted({layer.rpartition(".")[2] for layer in layers}))
     exact = targeted_by(short, anatomy) == layers
     lora = PeftLora(
@@ -57,19 +57,19 @@ def to_adapterhub(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source
     config = cast("PeftLora", adapter.source.config)
     if config.use_dora or config.lora_bias or config.bias != "none" or config.modules_to_save:
         _refuse(name, "AdapterHub", "DoRA, biases and saved modules differ between the two")
-    parts = {part.layer: part for part in adapter if isinstance(part, LowRankPart)}
+    parts = {part.layer: part for part in adapter.parts.values() if isinstance(part, LowRankPart)}
     where = {layer: (location, number) for location in LOCATIONS for number, layer in anatomy.linears(location)}
     unknown = [layer for layer in parts if layer not in where]
     if unknown:
         _refuse(name, "AdapterHub", f"it has no LoRA on {', '.join(unknown)}")
-    if len({(part.options.scale, part.tensor("A").shape[0]) for part in parts.values()}) != 1:
+    if len({(part.options.scale, part["A"].shape[0]) for part in parts.values()}) != 1:
         _refuse(name, "AdapterHub", "it has one rank and one alpha for all layers")
     reached = {location: {where[layer][1] for layer in parts if where[layer][0] == location} for location in LOCATIONS}
     numbers = {frozenset(found) for found in reached.values() if found}
     if len(numbers) != 1:
         _refuse(name, "AdapterHub", "it leaves out the same layers everywhere")
     first = next(iter(parts.values()))
-    rank = first.tensor("A").shape[0]
+    rank = first["A"].shape[0]
     method = LowRank(
         selfattn_lora=any(reached[location] for location in LOCATIONS if location.startswith("selfattn.")),
         intermediate_lora=bool(reached["intermediate"]),

@@ -19,10 +19,10 @@ from adpm.formats.adapterhub_tensors import (
     width,
 )
 from adpm.runtime.anatomy import Anatomy, features
-from adpm.runtime.methods.bottleneck import BottleneckPart, SharedProductPart, start_bottleneck
+from adpm.runtime.methods.bottleneck import PRODUCT, BottleneckPart, SharedProductPart, start_bottleneck
 from adpm.runtime.methods.head import HeadPart, start_head
 from adpm.runtime.methods.inverse import InversePart, start_inverse
-from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, SharedPairPart, start_low_rank, start_vera
+from adpm.runtime.methods.low_rank import PAIR, LowRankOptions, LowRankPart, SharedPairPart, start_low_rank, start_vera
 from adpm.runtime.methods.product import start_product
 from adpm.runtime.part import Blueprint
 
@@ -50,7 +50,7 @@ def adapterhub_blueprints(config: AdapterHubConfig, anatomy: Anatomy) -> tuple[B
 
 
 def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
-    hidden, shared_key = anatomy.hidden_size, "shared/product"
+    hidden = anatomy.hidden_size
     for name in ("mh_adapter", "output_adapter"):
         if not getattr(config, name):
             continue
@@ -62,13 +62,13 @@ def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
                 key=site.adapters.replace(".", "/"),
                 file=(f"{site.adapters}.adapters.", "."),
                 slots=bottleneck_slots(config, hidden, units),
-                build=partial(BottleneckPart, config=config, site=site, shared_key=shared_key),
+                build=partial(BottleneckPart, config=config, site=site),
                 start=partial(start_bottleneck, config),
             )
     if config.phm_layer and (config.shared_phm_rule or config.shared_W_phm):
         units = _units(config, hidden, 0) if config.shared_W_phm else config.phm_dim
         yield Blueprint(
-            key=shared_key,
+            key=PRODUCT,
             file=("shared_parameters.", "."),
             slots=shared_slots(config, hidden, units),
             build=partial(SharedProductPart, config=config),
@@ -111,7 +111,6 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
         gated=config.use_gating,
         vera=config.is_vera,
     )
-    shared_key = "shared/pair"
     first: tuple[int, int] | None = None
     for location in _locations(config):
         for layer, name in anatomy.linears(location):
@@ -127,12 +126,12 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
                 key=path.replace(".", "/"),
                 file=(f"{path}.loras.", "."),
                 slots=low_rank_slots(config, *sizes),
-                build=partial(LowRankPart, layer=name, options=options, shared_key=shared_key),
+                build=partial(LowRankPart, layer=name, options=options),
                 start=partial(_start_low_rank, config, module),
             )
     if config.is_vera and first is not None:
         yield Blueprint(
-            key=shared_key,
+            key=PAIR,
             file=("shared_parameters.", "."),
             slots=shared_low_rank_slots(config, *first),
             build=SharedPairPart,

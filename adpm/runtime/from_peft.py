@@ -123,7 +123,7 @@ def _low_rank(config: PeftLora, anatomy: Anatomy, name: str) -> Blueprint:
         key=name.replace(".", "/"),
         file=(f"{PREFIX}{name}.", ""),
         slots=tuple(slots),
-        build=partial(LowRankPart, layer=name, options=options, shared_key=""),
+        build=partial(LowRankPart, layer=name, options=options),
         start=partial(start_low_rank, "both" if config.init_lora_weights is False else "lora", module),
     )
 

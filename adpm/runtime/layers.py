@@ -52,5 +52,5 @@ class _Layer:
         bias: Tensor | None = getattr(layer, "bias", None)
         for part in self.biases[-1:]:
             output = part.correct(layer, output)
-            bias = part.weights["bias"]
+            bias = part["bias"]
         return run_low_ranks(self.changes, layer, bias, args[0], output) if self.changes else output

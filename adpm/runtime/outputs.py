@@ -42,7 +42,7 @@ class _Head:
         if base is None:
             base = output
         labels: Tensor | None = self.labels.take()
-        logits: Tensor = self.head(base[1] if self.head.config.use_pooler else base[0][:, 0])
+        logits: Tensor = self.head.logits(base[1] if self.head.config.use_pooler else base[0][:, 0])
         loss = None if labels is None else self.head.loss(logits, labels)
         if isinstance(output, tuple):
             rest = base[self.extras :] if isinstance(base, tuple) else base.to_tuple()[self.extras :]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from torch import Generator, Tensor, nn
 
@@ -13,41 +13,58 @@ from adpm.formats.adapterhub_tensors import Slot
 __all__ = ["Blueprint", "Part"]
 
 
-class Part(nn.Module):
-    """Parameters by their slots' names, bound and not copied; frozen until they are trained."""
+class Part:
+    """A view of the parameters that an adapter has at one place, by their slots' names.
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        for name, tensor in tensors.items():
-            self.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
+    Parts are no modules: hundreds of adapters have thousands of them, and a module takes long to make. They look their
+    parameters up in the adapter each time, so that whatever torch does to a module's parameters holds for them.
+    """
+
+    def __init__(self, adapter: nn.Module, names: Mapping[str, str]) -> None:
+        self.adapter = adapter
+        self.names = names  # slot to the parameter's name in the adapter
+        self._store = cast("dict[str, Tensor]", adapter._parameters)  # noqa: SLF001 - torch has no other way by name
+
+    def __getitem__(self, slot: str) -> Tensor:
+        return self._store[self.names[slot]]
+
+    def __contains__(self, slot: object) -> bool:
+        return slot in self.names
+
+    def get(self, slot: str) -> Tensor | None:
+        """The tensor of a slot that not every such part has."""
+        return self[slot] if slot in self.names else None
+
+    @property
+    def training(self) -> bool:
+        return self.adapter.training
+
+    def bind(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make ``tensors`` the part's parameters, by slots; they are not copied, and frozen until they are trained."""
+        for slot, tensor in tensors.items():
+            self._store[self.names[slot]] = nn.Parameter(tensor, requires_grad=False)
 
     def make_trainable(self) -> None:
         """Let gradients reach every tensor that the method trains."""
-        self.requires_grad_(True)
-
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The tensors by their slots' names; none is ever None."""
-        return cast("dict[str, Tensor]", self._parameters)
-
-    def tensor(self, slot: str) -> Tensor:
-        """The tensor of one slot."""
-        return self.weights[slot]
-
-    def shared(self, parts: Mapping[str, Part]) -> None:
-        """Take what parts of one adapter have in common; called once, when all parts of the adapter are there."""
+        for slot in self.names:
+            self[slot].requires_grad_(True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Blueprint:
     """One part of an adapter as its config and the model decide it.
 
     ``key`` names it inside the adapter: a module path, or a path and what acts there. ``file`` holds what stands before
-    and after the adapter's name in the file's tensor names; ``start`` fills a new part's tensors in place.
+    and after the adapter's name in the file's tensor names. ``build`` makes the part of an adapter from ``names``,
+    still without tensors; ``start`` fills a new part's tensors in place.
     """
 
     key: str
     file: tuple[str, str]
     slots: tuple[Slot, ...]
-    build: Callable[[Mapping[str, Tensor]], Part]
+    build: Callable[[Any, Mapping[str, str]], Part]
     start: Callable[[Mapping[str, Tensor], Generator | None], None]
+    names: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", {slot.name: f"{self.key}/{slot.name}" for slot in self.slots})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,6 @@ from adpm.core.base import BaseIdentity
 from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
 from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, read_adapter_config, read_head_config
 from adpm.formats.adapterhub_tensors import Slot
-from adpm.formats.json import open_json
 from adpm.formats.peft import read_peft_config
 from adpm.formats.safetensors import Tensor as Entry
 from adpm.runtime.adapter import Adapter, Source, blueprints_of, build
@@ -50,7 +50,8 @@ _OLD_MODULES: Final = {
 def read_directory(directory: Path) -> dict[str, Buffer]:
     """The files in ``directory`` that an adapter may have, in memory."""
     names = (CONFIG, HEAD_CONFIG, *_ADAPTERHUB, *_ADAPTERHUB_HEAD, *_PEFT)
-    files: dict[str, Buffer] = {name: map_file(directory / name) for name in names if (directory / name).is_file()}
+    there = {entry.name for entry in os.scandir(directory) if entry.is_file()} if directory.is_dir() else set()
+    files: dict[str, Buffer] = {name: map_file(directory / name) for name in names if name in there}
     if not files:
         raise NotFoundError("adapter-not-found", f"{directory} holds no adapter", hint=f"it would have a file {CONFIG}")
     return files
@@ -88,8 +89,7 @@ def _settings(files: Mapping[str, Buffer], anatomy: Anatomy, source: str) -> Sou
     if CONFIG not in files:
         raise NotFoundError("adapter-not-found", f"{source} has no {CONFIG}")
     data, where = _document(files[CONFIG]), f"{source}/{CONFIG}"
-    raw = open_json(data, source=where, code="adapter-config-invalid", limit=limits.CONFIG_BYTES).root.value
-    if isinstance(raw, dict) and "peft_type" in raw:
+    if any(name in files for name in _PEFT) or b'"peft_type"' in data:
         return Source(read_peft_config(data, source=where))
     config = read_adapter_config(data, source=where)
     _check_model(config.model_type, config.hidden_size, anatomy, source)
@@ -194,39 +194,43 @@ class _Present:
         out: dict[str, dict[str, Tensor]] = {}
         for blueprint in blueprints:
             tensors = out[blueprint.key] = {}
-            for slot, names in self._names(blueprint):
-                found = [name for name in names if name in self.entries]
-                used.update(found)
-                tensor = self._bind(slot, found, faults) if found else None
-                if not found:
-                    faults.missing.append(names[0])
+            prefix = self._prefix(blueprint)
+            for slot in blueprint.slots:
+                names = [prefix + slot.file, *(prefix + alias for alias in slot.aliases)]
+                tensor = None
+                for name in names:
+                    if name in self.entries:
+                        used.add(name)
+                        tensor = self._bind(slot, name, tensor, faults)
                 if tensor is not None:
                     tensors[slot.name] = tensor
-        faults.surplus += [name for name in self.entries if name not in used and not self._is_left_over(name)]
+                elif used.isdisjoint(names):
+                    faults.missing.append(names[0])
+        if len(used) < len(self.entries):
+            faults.surplus += [name for name in self.entries if name not in used and not self._is_left_over(name)]
         faults.check(self.anatomy, source)
         return out
 
-    def _names(self, blueprint: Blueprint) -> Iterator[tuple[Slot, list[str]]]:
+    def _prefix(self, blueprint: Blueprint) -> str:
+        """What stands before a part's tensors: AdapterHub has the adapter's or the head's name in it."""
         before, after = blueprint.file
         config, head = self.settings.config, self.settings.head
-        name = config.name if isinstance(config, AdapterHubConfig) else ""
         if blueprint.key == HEAD and head is not None:
-            name = head.name
-        for slot in blueprint.slots:
-            yield slot, [f"{before}{name}{after}{file}" for file in (slot.file, *slot.aliases)]
+            return before + head.name + after
+        return before + config.name + after if isinstance(config, AdapterHubConfig) else before
 
-    def _bind(self, slot: Slot, found: list[str], faults: _Faults) -> Tensor | None:
-        bound = []
-        for name in found:
-            weights, entry = self.entries[name]
-            fault = _entry_fault(slot, entry)
-            if fault is not None:
-                faults.wrong.append(f"{name} ({fault})")
-                return None
-            bound.append(weights.bind(entry))
-        if any(not torch.equal(bound[0], other) for other in bound[1:]):
-            faults.wrong.append(f"{found[0]} (differs from its other name {found[1]})")
-        return bound[0].to(self.like)
+    def _bind(self, slot: Slot, name: str, other: Tensor | None, faults: _Faults) -> Tensor | None:
+        """The tensor called ``name``; ``other`` is the same one under another name."""
+        weights, entry = self.entries[name]
+        if entry.shape != slot.shape or entry.dtype not in DTYPES:
+            faults.wrong.append(f"{name} ({_entry_fault(slot, entry)})")
+            return other
+        bound = weights.bind(entry)
+        if bound.dtype != self.like.dtype or bound.device != self.like.device:
+            bound = bound.to(self.like)
+        if other is not None and not torch.equal(bound, other):
+            faults.wrong.append(f"{name} (differs from the same tensor under another name)")
+        return bound
 
     def _is_left_over(self, name: str) -> bool:
         """What PEFT writes beside an adapter: a saved module's biases under two more names, which it does not read, and
@@ -248,12 +252,10 @@ class _Present:
         return any(f"{found[1]}.{path}" in self.entries for path in rest if path)
 
 
-def _entry_fault(slot: Slot, entry: Entry) -> str | None:
+def _entry_fault(slot: Slot, entry: Entry) -> str:
     if entry.dtype not in DTYPES:
         return f"its dtype is {entry.dtype}"
-    if entry.shape != slot.shape:
-        return f"its shape is {list(entry.shape)}, expected {list(slot.shape)}"
-    return None
+    return f"its shape is {list(entry.shape)}, expected {list(slot.shape)}"
 
 
 def _without_unused_inverse(

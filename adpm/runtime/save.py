@@ -30,7 +30,7 @@ def save_adapter(adapter: Adapter, name: str, anatomy: Anatomy, directory: Path,
     if format not in (None, "adapterhub", "peft"):
         raise UsageError("format-unknown", f"{format!r} is no format", hint="formats are adapterhub and peft")
     source: Source = adapter.source
-    parts: Mapping[str, Part] = adapter.by_key()
+    parts: Mapping[str, Part] = adapter.parts
     own = "adapterhub" if isinstance(source.config, AdapterHubConfig) else "peft"
     if format not in (None, own):
         source, parts = (to_peft if format == "peft" else to_adapterhub)(adapter, name, anatomy)
@@ -91,4 +91,4 @@ def _peft_files(source: Source, parts: Mapping[str, Part], anatomy: Anatomy) -> 
 
 def _values(part: Part, slot: str) -> Tensor:
     """The slot's values in memory of their own: files repeat some tensors under two names."""
-    return part.tensor(slot).detach().to("cpu").clone().contiguous()
+    return part[slot].detach().to("cpu").clone().contiguous()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,29 +43,27 @@ class Weights:
 
     def bind(self, entry: Entry) -> Tensor:
         """The tensor as it lies in the file; its bytes stay alive with it."""
-        elements = math.prod(entry.shape)
-        dtype = DTYPES[entry.dtype]
+        dtype, size = DTYPES[entry.dtype], DTYPE_BITS[entry.dtype] // 8
+        elements = (entry.end - entry.begin) // size
         if elements == 0:
             return torch.empty(entry.shape, dtype=dtype)
-        if entry.begin % (DTYPE_BITS[entry.dtype] // 8):
+        if entry.begin % size:
             aligned = bytearray(self._view[entry.begin : entry.end])
-            return torch.frombuffer(aligned, dtype=dtype, count=elements).view(entry.shape)
-        return torch.frombuffer(self._view, dtype=dtype, count=elements, offset=entry.begin).view(entry.shape)
+            return torch.frombuffer(aligned, dtype=dtype).view(entry.shape)
+        flat = torch.frombuffer(self._view, dtype=dtype, count=elements, offset=entry.begin)
+        return flat if len(entry.shape) == 1 else flat.view(entry.shape)
 
     def nonfinite(self) -> list[str]:
         """The names of tensors with NaN or infinite values. Cost: one sum over the file where there are none."""
-        entries = [entry for entry in self.header.tensors.values() if entry.dtype in DTYPES]
-        if not entries:
-            return []
-        if len({entry.dtype for entry in entries}) == 1 and len(entries) == len(self.header.tensors):
-            whole = Entry("", entries[0].dtype, (_elements(entries),), self.header.begin, self.header.end)
-            if _finite(self.bind(whole)):
+        header = self.header
+        dtypes = {entry.dtype for entry in header.tensors.values()}
+        if len(dtypes) == 1 and dtypes <= DTYPES.keys():
+            dtype = dtypes.pop()
+            elements = (header.end - header.begin) * 8 // DTYPE_BITS[dtype]
+            if _finite(self.bind(Entry("", dtype, (elements,), header.begin, header.end))):
                 return []
+        entries = [entry for entry in header.tensors.values() if entry.dtype in DTYPES]
         return [entry.name for entry in entries if not torch.isfinite(self.bind(entry)).all()]
-
-
-def _elements(entries: list[Entry]) -> int:
-    return sum(math.prod(entry.shape) for entry in entries)
 
 
 def _finite(values: Tensor) -> bool:

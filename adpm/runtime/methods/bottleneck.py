@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -30,9 +31,14 @@ from adpm.runtime.anatomy import Site
 from adpm.runtime.methods.product import multiply, start_product
 from adpm.runtime.part import Part
 
-__all__ = ["BottleneckPart", "SharedProductPart", "run_stack", "start_bottleneck"]
+__all__ = ["PRODUCT", "BottleneckPart", "SharedProductPart", "run_stack", "start_bottleneck"]
+
+PRODUCT: Final = "shared/product"  # the key of the part that product layers share
 
 Norm = Callable[[Tensor], Tensor]
+_ACTIVATION_WEIGHTS = {
+    word: tuple(f"activation_{name}" for name in names) for word, names in ACTIVATION_WEIGHTS.items()
+}
 _STARTS = {
     ("prelu", "weight"): 0.25,
     ("xielu", "alpha_p"): math.log(math.expm1(0.8)),
@@ -45,8 +51,8 @@ _STARTS = {
 class SharedProductPart(Part):
     """What the product layers of one adapter have in common."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], config: Bottleneck) -> None:
-        super().__init__(tensors)
+    def __init__(self, adapter: nn.Module, names: Mapping[str, str], config: Bottleneck) -> None:
+        super().__init__(adapter, names)
         self.config = config
 
     def make_trainable(self) -> None:
@@ -56,18 +62,13 @@ class SharedProductPart(Part):
 class BottleneckPart(Part):
     """One bottleneck. Slots: ``formats.adapterhub_tensors.bottleneck_slots``."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], config: Bottleneck, site: Site, shared_key: str) -> None:
-        super().__init__(tensors)
+    def __init__(self, adapter: Any, names: Mapping[str, str], config: Bottleneck, site: Site) -> None:
+        super().__init__(adapter, names)
         self.config = config
         self.site = site
+        self._parts: Mapping[str, Part] = adapter.parts  # of the same adapter, for what they share
         self._activate = ACTIVATIONS[config.non_linearity]
-        self._activation_weights = tuple(f"activation_{name}" for name in ACTIVATION_WEIGHTS[config.non_linearity])
-        self._shared_key = shared_key
-        self._common: tuple[Part, ...] = ()  # in a tuple, for it is a submodule of the adapter, not of this part
-
-    def shared(self, parts: Mapping[str, Part]) -> None:
-        common = parts.get(self._shared_key)
-        self._common = () if common is None else (common,)
+        self._activation_weights = _ACTIVATION_WEIGHTS[config.non_linearity]
 
     def make_trainable(self) -> None:
         train_except_rules(self, self.config)
@@ -90,51 +91,49 @@ class BottleneckPart(Part):
 
     def change(self, x: Tensor) -> Tensor:
         """The formula's ``change``. Shape of ``x`` and of the result: batch x tokens x hidden."""
-        config, weights = self.config, self.weights
+        config = self.config
         inner = x
         if config.ln_before:
-            inner = functional.layer_norm(x, x.shape[-1:], weights["norm_before_weight"], weights["norm_before_bias"])
+            inner = functional.layer_norm(x, x.shape[-1:], self["norm_before_weight"], self["norm_before_bias"])
         if config.phm_layer:
-            common = self._common[0].weights if self._common else {}
-            down = self._activated(multiply(inner, weights, common, "down"))
-            up = multiply(down, weights, common, "up")
+            common = self._parts.get(PRODUCT, self)
+            down = self._activated(multiply(inner, self, common, "down"))
+            up = multiply(down, self, common, "up")
         else:
-            down = self._activated(functional.linear(inner, weights["down_weight"], weights["down_bias"]))
-            up = functional.linear(down, weights["up_weight"], weights["up_bias"])
+            down = self._activated(functional.linear(inner, self["down_weight"], self["down_bias"]))
+            up = functional.linear(down, self["up_weight"], self["up_bias"])
         if self.training and config.stochastic_depth and not config.is_parallel:
             up = _drop_rows(up, config.stochastic_depth)
         if isinstance(config.scaling, str):
-            up = up * weights["scaling"]
+            up = up * self["scaling"]
         elif config.scaling != 1.0:
             up = up * config.scaling
         if self.training and config.dropout:
             up = functional.dropout(up, config.dropout)
         if config.use_gating:
-            gate = torch.sigmoid(functional.linear(x, weights["gate_weight"], weights["gate_bias"]))
+            gate = torch.sigmoid(functional.linear(x, self["gate_weight"], self["gate_bias"]))
             up = up * gate.mean(dim=1, keepdim=True)
         if config.ln_after and not (config.adapter_residual_before_ln and not config.is_parallel):
             up = self._norm_after(up)
         return up
 
-    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+    def apply(self, x: Tensor, residual: Tensor) -> Tensor:
         """h' of a sequential adapter."""
         out = self.change(x) + residual
         return self._norm_after(out) if self.config.ln_after and self.config.adapter_residual_before_ln else out
 
     def _activated(self, x: Tensor) -> Tensor:
-        return self._activate(x, *(self.weights[name] for name in self._activation_weights))
+        return self._activate(x, *(self[name] for name in self._activation_weights))
 
     def _norm_after(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(
-            x, x.shape[-1:], self.weights["norm_after_weight"], self.weights["norm_after_bias"]
-        )
+        return functional.layer_norm(x, x.shape[-1:], self["norm_after_weight"], self["norm_after_bias"])
 
 
 def train_except_rules(part: Part, config: Bottleneck) -> None:
     """Train all but what stays as it started: product rules without ``learn_phm``, and xIELU's constants."""
-    for name, parameter in part.named_parameters():
-        fixed = "phm_rule" in name and not config.learn_phm
-        parameter.requires_grad_(not fixed and not name.endswith(("_beta", "_eps")))
+    for slot in part.names:
+        fixed = "phm_rule" in slot and not config.learn_phm
+        part[slot].requires_grad_(not fixed and not slot.endswith(("_beta", "_eps")))
 
 
 def _drop_rows(x: Tensor, probability: float) -> Tensor:
@@ -159,7 +158,7 @@ def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor,
                 skip = total
             elif not config.residual_before_ln:
                 skip = x
-        hidden = part(x, skip)
+        hidden = part.apply(x, skip)
     return hidden + first if parts[-1].config.is_parallel else hidden
 
 

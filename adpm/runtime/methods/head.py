@@ -24,22 +24,22 @@ __all__ = ["HeadPart", "start_head"]
 class HeadPart(Part):
     """One classification head. Slots: ``formats.adapterhub_tensors.head_slots``; ``dropout`` is the probability."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], config: HeadConfig, dropout: float) -> None:
-        super().__init__(tensors)
+    def __init__(self, adapter: nn.Module, names: Mapping[str, str], config: HeadConfig, dropout: float) -> None:
+        super().__init__(adapter, names)
         self.config = config
         self.dropout = dropout
         word = config.activation_function
         self._activate: Activation | None = ACTIVATIONS[word] if word else None
         self._activation_weights = tuple(ACTIVATION_WEIGHTS[word]) if word else ()
 
-    def forward(self, x: Tensor) -> Tensor:
-        weights = self.weights
+    def logits(self, x: Tensor) -> Tensor:
+        """Scores, batch x labels."""
         for layer in range(self.config.layers):
             if self.training:
                 x = functional.dropout(x, self.dropout)
-            x = functional.linear(x, weights[f"layer{layer}_weight"], weights.get(f"layer{layer}_bias"))
+            x = functional.linear(x, self[f"layer{layer}_weight"], self.get(f"layer{layer}_bias"))
             if self._activate is not None and layer < self.config.layers - 1:
-                x = self._activate(x, *(weights[f"activation{layer}_{name}"] for name in self._activation_weights))
+                x = self._activate(x, *(self[f"activation{layer}_{name}"] for name in self._activation_weights))
         return x
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -29,13 +29,13 @@ _CLAMP = 5.0
 class InversePart(Part):
     """One coupling block. Slots: ``formats.adapterhub_tensors.inverse_slots``."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], config: Bottleneck) -> None:
-        super().__init__(tensors)
+    def __init__(self, adapter: nn.Module, names: Mapping[str, str], config: Bottleneck) -> None:
+        super().__init__(adapter, names)
         self.config = config
         self._activate = ACTIVATIONS[config.non_linearity]
         self._activation_weights = tuple(ACTIVATION_WEIGHTS[config.non_linearity])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forwards(self, x: Tensor) -> Tensor:
         """x and y: batch x tokens x embedding."""
         half = x.shape[-1] // 2
         x1, x2 = x[..., :half], x[..., half:]
@@ -60,10 +60,9 @@ class InversePart(Part):
         return torch.cat(((y1 - t) / _strength(s), x2), -1)
 
     def _network(self, name: str, x: Tensor) -> Tensor:
-        weights = self.weights
-        inner = functional.linear(x, weights[f"{name}_in_weight"], weights[f"{name}_in_bias"])
-        inner = self._activate(inner, *(weights[f"{name}_activation_{key}"] for key in self._activation_weights))
-        return functional.linear(inner, weights[f"{name}_out_weight"], weights[f"{name}_out_bias"])
+        inner = functional.linear(x, self[f"{name}_in_weight"], self[f"{name}_in_bias"])
+        inner = self._activate(inner, *(self[f"{name}_activation_{key}"] for key in self._activation_weights))
+        return functional.linear(inner, self[f"{name}_out_weight"], self[f"{name}_out_bias"])
 
 
 def _strength(s: Tensor) -> Tensor:

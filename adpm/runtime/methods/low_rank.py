@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -26,7 +27,9 @@ from torch.nn import functional
 
 from adpm.runtime.part import Part
 
-__all__ = ["LowRankOptions", "LowRankPart", "SharedPairPart", "run_low_ranks", "start_low_rank", "weight_of"]
+__all__ = ["PAIR", "LowRankOptions", "LowRankPart", "SharedPairPart", "run_low_ranks", "start_low_rank", "weight_of"]
+
+PAIR: Final = "shared/pair"  # the key of the part that VeRA's layers share
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,42 +55,36 @@ class SharedPairPart(Part):
 class LowRankPart(Part):
     """The change of one linear layer, the module called ``layer``."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], layer: str, options: LowRankOptions, shared_key: str) -> None:
-        super().__init__(tensors)
+    def __init__(self, adapter: Any, names: Mapping[str, str], layer: str, options: LowRankOptions) -> None:
+        super().__init__(adapter, names)
         self.layer = layer
         self.options = options
-        self._shared_key = shared_key
-        self._common: tuple[Part, ...] = ()
-
-    def shared(self, parts: Mapping[str, Part]) -> None:
-        common = parts.get(self._shared_key)
-        self._common = () if common is None or not self.options.vera else (common,)
+        self._parts: Mapping[str, Part] = adapter.parts  # of the same adapter, for VeRA's pair
 
     @property
     def is_plain(self) -> bool:
         """Whether it is LoRA and nothing more, whatever its stack means."""
         options = self.options
         special = options.multiplies or options.dora or options.gated or options.vera
-        return not special and "c" not in self.weights
+        return not special and "c" not in self
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """A and B of the formula."""
-        weights = self.weights
-        if not self._common:
-            return weights["A"], weights["B"]
-        common = self._common[0].weights
-        return weights["vera_D"] @ common["A"], weights["vera_B"] @ common["B"]
+        if not self.options.vera:
+            return self["A"], self["B"]
+        common = self._parts[PAIR]
+        return self["vera_D"] @ common["A"], self["vera_B"] @ common["B"]
 
     def delta(self, x: Tensor, layer_input: Tensor) -> Tensor:
         """The formula's delta; ``layer_input`` is what a gate looks at."""
-        options, weights = self.options, self.weights
+        options = self.options
         if options.multiplies:
-            out = weights["vector"].view(-1)
+            out = self["vector"].view(-1)
         else:
             a, b = self.pair()
-            out = functional.linear(functional.linear(self.dropped(x), a), b, weights.get("c"))
+            out = functional.linear(functional.linear(self.dropped(x), a), b, self.get("c"))
         if options.gated:
-            gate = torch.sigmoid(functional.linear(layer_input, weights["gate_weight"], weights["gate_bias"]))
+            gate = torch.sigmoid(functional.linear(layer_input, self["gate_weight"], self["gate_bias"]))
             return out * gate.mean(dim=1, keepdim=True)
         return out * options.scale
 
@@ -102,7 +99,7 @@ class LowRankPart(Part):
         if self.options.dora:
             a, b = self.pair()
             norm = torch.linalg.norm(weight_of(layer) + b @ a, dim=1)
-            output = output * (self.weights["magnitude"].view(-1) / norm)
+            output = output * (self["magnitude"].view(-1) / norm)
         return output
 
     def add_dora(self, layer: nn.Module, bias: Tensor | None, x: Tensor, output: Tensor) -> Tensor:
@@ -110,13 +107,13 @@ class LowRankPart(Part):
         a, b = self.pair()
         weight, scale = weight_of(layer), self.options.scale
         norm = torch.linalg.norm(weight + scale * (b @ a).detach(), dim=1).detach()
-        factor: Tensor = self.weights["magnitude"].view(-1) / norm
+        factor: Tensor = self["magnitude"].view(-1) / norm
         if self.training and self.options.dropout:
             x = self.dropped(x)
             plain = functional.linear(x, weight)
         else:
             plain = output if bias is None else output - bias
-        change = functional.linear(functional.linear(x, a), b, self.weights.get("c"))
+        change = functional.linear(functional.linear(x, a), b, self.get("c"))
         return output + (factor - 1) * plain + factor * change * scale
 
 

@@ -15,11 +15,12 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from adpm.formats.adapterhub import Bottleneck
+from adpm.runtime.part import Part
 
 __all__ = ["multiply", "start_product"]
 
 
-def multiply(x: Tensor, own: Mapping[str, Tensor], shared: Mapping[str, Tensor], place: str) -> Tensor:
+def multiply(x: Tensor, own: Part, shared: Part, place: str) -> Tensor:
     """``x H + b`` for the layer at ``place`` ("down" or "up"): tensors that it lacks itself are the shared ones."""
     rule = _tensor(own, f"{place}_phm_rule") if _has(own, f"{place}_phm_rule") else _tensor(shared, "phm_rule")
     weight = _tensor(own, f"{place}_W") if _has(own, f"{place}_W") else _tensor(shared, f"W_{place}")
@@ -28,13 +29,12 @@ def multiply(x: Tensor, own: Mapping[str, Tensor], shared: Mapping[str, Tensor],
     return functional.linear(x, matrix, own.get(f"{place}_b"))
 
 
-def _has(tensors: Mapping[str, Tensor], name: str) -> bool:
-    return name in tensors or f"{name}_left" in tensors
+def _has(part: Part, name: str) -> bool:
+    return name in part or f"{name}_left" in part
 
 
-def _tensor(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    whole = tensors.get(name)
-    return torch.bmm(tensors[f"{name}_left"], tensors[f"{name}_right"]) if whole is None else whole
+def _tensor(part: Part, name: str) -> Tensor:
+    return part[name] if name in part else torch.bmm(part[f"{name}_left"], part[f"{name}_right"])
 
 
 def start_product(config: Bottleneck, tensors: Mapping[str, Tensor], generator: Generator | None, *, own: bool) -> None:

@@ -19,26 +19,36 @@ __all__ = ["BiasPart", "ModulePart"]
 class BiasPart(Part):
     """Another bias for a module that adds its bias last (linear layers, layer norms). Slot: ``bias``."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], layer: str) -> None:
-        super().__init__(tensors)
+    def __init__(self, adapter: nn.Module, names: Mapping[str, str], layer: str) -> None:
+        super().__init__(adapter, names)
         self.layer = layer
 
     def correct(self, layer: nn.Module, output: Tensor) -> Tensor:
-        bias = self.weights["bias"]
-        return output + (bias - layer.bias if isinstance(layer.bias, Tensor) else bias)
+        return output + (self["bias"] - layer.bias if isinstance(layer.bias, Tensor) else self["bias"])
 
 
 class ModulePart(Part):
     """A copy of a module with its own weights. Slots: the module's parameters and buffers by their names."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], layer: str, original: nn.Module) -> None:
-        super().__init__({})
+    def __init__(self, adapter: nn.Module, names: Mapping[str, str], layer: str, original: nn.Module) -> None:
+        super().__init__(adapter, names)
         self.layer = layer
-        self.module = _copy_around(original, tensors)
+        self._original = original
+        self._name = layer.replace(".", "/")
 
-    def tensor(self, slot: str) -> Tensor:
+    @property
+    def module(self) -> nn.Module:
+        return self.adapter.get_submodule(self._name)
+
+    def __getitem__(self, slot: str) -> Tensor:
         found: Tensor = self.module.state_dict(keep_vars=True)[slot]
         return found
+
+    def bind(self, tensors: Mapping[str, Tensor]) -> None:
+        self.adapter.add_module(self._name, _copy_around(self._original, tensors))
+
+    def make_trainable(self) -> None:
+        self.module.requires_grad_(True)
 
 
 def _copy_around(original: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
