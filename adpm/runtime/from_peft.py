@@ -38,6 +38,9 @@ def peft_blueprints(config: PeftLora, anatomy: Anatomy) -> tuple[Blueprint, ...]
             f"no module of {type(anatomy.model).__name__} is a target of the adapter",
             cause=f"it targets {_shown(config.target_modules)}",
         )
+    twice = sorted(set(saved) & set(targets))
+    if twice:
+        raise AdapterError("adapter-misfit", f"the adapter both changes and replaces {', '.join(twice)}")
     out = [_low_rank(config, anatomy, name) for name in targets]
     out += [_module(anatomy.modules[name], name) for name in saved]
     if config.bias != "none":

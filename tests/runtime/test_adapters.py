@@ -359,6 +359,11 @@ def test_remove() -> None:
         (lambda h: h.add("x", "ia3", r=2), DocumentError, "adapter-config-invalid"),
         (lambda h: h.add("x", "peft_lora", target_modules=["nothing"]), AdapterError, "adapter-misfit"),
         (lambda h: h.add("x", "peft_lora", target_modules=["embeddings"]), AdapterError, "method-unsupported"),
+        (
+            lambda h: h.add("x", "peft_lora", target_modules=["query"], modules_to_save=["query"]),
+            AdapterError,
+            "adapter-misfit",
+        ),
         (lambda h: h.add("x", "peft_lora", target_modules="(a+)+"), DocumentError, "adapter-config-invalid"),
         (lambda h: h.add("x", "peft_lora", target_modules=["query"], head=2), UsageError, "head-invalid"),
         (
@@ -402,5 +407,6 @@ def test_a_model_without_a_table_takes_peft_s_lora_only() -> None:
     x = torch.ones(1, 4)
     bare = model(x)
     handle.activate("x")
-    a, b = handle.adapters["x"].parts["layer"].pair()
+    adapter: Any = handle.adapters["x"]
+    a, b = adapter.parts["layer"].pair()
     assert torch.allclose(model(x), bare + 4 * x @ a.T @ b.T, atol=1e-5)

@@ -1,9 +1,10 @@
 """Load what adpm saved in the peer that the format belongs to, and print how far its outputs are from adpm's.
 
-    ADAPTERHUB_OR_PEFT_PYTHON tests/parity/peers/reload.py DIR
+    ADAPTERHUB_OR_PEFT_PYTHON tests/parity/peers/reload.py DIR...
 
-``DIR`` holds ``base/`` (a checkpoint), ``adapter/`` (what adpm saved), ``inputs.safetensors``, ``outputs.safetensors`` (what
-adpm computed) and ``base_class.txt``. Prints the greatest difference as a number. Runs without adpm.
+Each ``DIR`` holds ``base/`` (a checkpoint), ``adapter/`` (what adpm saved), ``inputs.safetensors``,
+``outputs.safetensors`` (what adpm computed) and ``base_class.txt``. Prints a line for each: its name and the greatest
+difference, or what the peer says is wrong. Runs without adpm.
 """
 
 from __future__ import annotations
@@ -37,9 +38,7 @@ def peft(directory: Path, base_class: str) -> Any:
     return PeftModel.from_pretrained(model, directory / "adapter")
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    directory = Path(sys.argv[1])
+def difference(directory: Path) -> float:
     base_class = (directory / "base_class.txt").read_text("utf-8").strip()
     is_peft = "peft_type" in (directory / "adapter" / "adapter_config.json").read_text("utf-8")
     model = (peft if is_peft else adapterhub)(directory, base_class).eval()
@@ -49,7 +48,16 @@ def main() -> None:
         out = model(**inputs, output_hidden_states=True)
     found = {key: value for key, value in out.items() if isinstance(value, torch.Tensor)}
     found |= {f"hidden_states.{i}": state for i, state in enumerate(out.hidden_states)}
-    print(max(float((found[key] - value).abs().max()) for key, value in expected.items()))
+    return max(float((found[key] - value).abs().max()) for key, value in expected.items())
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for name in sys.argv[1:]:
+        try:
+            print(f"{Path(name).name} {difference(Path(name))}")
+        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+            print(f"{Path(name).name} {type(error).__name__}: {error}".replace("\n", " "))
 
 
 if __name__ == "__main__":
