@@ -355,7 +355,7 @@ def _bottleneck(found: Fields, node: Node) -> Bottleneck:
     values = _values(_BOTTLENECK, found)
     required = dict.fromkeys(("mh_adapter", "output_adapter", "reduction_factor", "non_linearity"))
     for key in required:
-        if key not in found:
+        if cast("dict[str, object]", node.value).get(key) is None:
             found.need(key, _BOTTLENECK[key])
     nested = found.get("invertible_adapter", _nested_inverse)
     if nested is not None:

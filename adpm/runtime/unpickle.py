@@ -26,7 +26,19 @@ from adpm.runtime.weights import Buffer
 
 __all__ = ["unpickle"]
 
-_REFUSED = 3
+_STATUS = 3
+# What torch.load and the checks raise for a file that is none of ours.
+REFUSED = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    OSError,
+    pickle.UnpicklingError,
+)
 
 
 def unpickle(files: Mapping[str, Buffer], *, source: str) -> dict[str, bytes]:
@@ -90,9 +102,9 @@ def _main() -> int:
         _bound_memory(len(data))
         try:
             out = _convert(data)
-        except (ValueError, RuntimeError, EOFError, MemoryError, OSError, pickle.UnpicklingError) as error:
+        except REFUSED as error:
             sys.stderr.write(f"{str(error).splitlines()[0] if str(error) else type(error).__name__}\n")
-            return _REFUSED
+            return _STATUS
         sys.stdout.buffer.write(struct.pack("<Q", len(out)) + out)
     return 0
 
