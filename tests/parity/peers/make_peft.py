@@ -92,17 +92,30 @@ def fixture(out: Path, number: int, rng: random.Random) -> None:
     inputs = {"input_ids": torch.randint(3, 50, (3, 11)), "attention_mask": torch.ones(3, 11, dtype=torch.long)}
     inputs["attention_mask"][1, 8:] = 0
     bare = {f"base.{key}": value for key, value in outputs(base.eval(), inputs).items()}
-    model = peft.get_peft_model(base_class.from_pretrained(base_dir), lora(rng, names, task))
+    several = task is None and rng.random() < 0.5
+    configs = [lora(rng, names, task), lora(rng, names, task)]
+    if several:
+        configs[0].bias = configs[1].bias = "none"  # the peer does not allow several adapters with biases
+    model = peft.get_peft_model(base_class.from_pretrained(base_dir), configs[0], "a")
+    if several:
+        model.add_adapter("b", configs[1])
+        model.base_model.set_adapter(["a", "b"])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            noise = torch.randn_like(parameter) * 0.3
+            noise = torch.randn_like(parameter) * 0.2
             parameter.data = 1.0 + noise if "magnitude" in name else noise
     expected = outputs(model.eval(), inputs) | bare
     directory = out / "peft-0.21.2" / f"{number:03}-{family}-{kind.lower()}"
     model.save_pretrained(directory / "adapters")
     save_file(expected, directory / "expected.safetensors")
     save_file(inputs, directory / "inputs.safetensors")
-    composition = {"adapters": ["default"], "active": "default", "paths": {"default": "adapters"}, "forward_kwargs": {}}
+    adapters = ["a", "b"] if several else ["a"]
+    composition = {
+        "adapters": adapters,
+        "active": adapters if several else "a",
+        "paths": {name: f"adapters/{name}" for name in adapters},
+        "forward_kwargs": {},
+    }
     meta = {
         "base": f"bases/{base_dir.name}",
         "base_class": f"{word}{kind}",
