@@ -53,9 +53,10 @@ class _Upload:
                 return
             try:
                 self._finish(location, data)
-                return
             except TransientError as failure:
                 tries.wait_or_raise(failure)
+            else:
+                return
             if self._there():
                 return  # only the answer was lost
 
@@ -94,8 +95,7 @@ class _Upload:
             except TransientError as failure:
                 tries.wait_or_raise(failure)
             location, arrived = self._arrived(location)
-            tries.progress(arrived - offset - done)
-            done = arrived - offset
+            progress, done = arrived - offset - done, arrived - offset
             if not 0 <= done <= len(piece):
                 raise RegistryError(
                     "registry-failed",
@@ -103,6 +103,7 @@ class _Upload:
                     cause=f"the registry says that {arrived} bytes have come, of {offset + len(piece)} that were sent",
                     hint="run the same command again",
                 )
+            tries.progress(max(0, progress))
             if done == len(piece):
                 return location
 
@@ -118,12 +119,13 @@ class _Upload:
         while True:
             try:
                 self._finish(location, b"")
-                return
             except TransientError as failure:
                 tries.wait_or_raise(failure)
             except NotFoundError:  # an upload that was closed is gone
                 if not self._there():
                     raise
+                return
+            else:
                 return
             if self._there():
                 return

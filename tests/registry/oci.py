@@ -24,7 +24,7 @@ def docker_registry(work: Path, *, password: bool = False, auth: object = None) 
     work.mkdir(parents=True, exist_ok=True)
     settings: dict[str, object] = {
         "version": 0.1,
-        "log": {"level": "error"},
+        "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(work / "data")}, "delete": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}"},
     }
