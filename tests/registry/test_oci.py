@@ -16,7 +16,9 @@ from adpm.net.client import Client
 from adpm.registry.distribution import Distribution
 from adpm.registry.oci import OciRegistry
 from adpm.registry.open import open_registry
+from adpm.registry.port import Publication
 from adpm.registry.upload import upload
+from adpm.store.parallel import in_parallel
 from adpm.store.store import Store
 from tests.net.clients import hasty
 from tests.net.serving import Request, serve
@@ -116,6 +118,32 @@ def test_two_that_claim_one_version_are_told(tmp_path: Path, monkeypatch: pytest
         listings = registry.versions(NAME)
         assert {entry.manifest.digest for entry in listings} == {Digest.of(one.manifest), Digest.of(other.manifest)}
         assert all("both claim this version" in (entry.yanked or "") for entry in listings)
+
+
+def test_publishers_at_the_same_time(tmp_path: Path) -> None:
+    """Of different versions each is listed once; of one version with different content nobody wins unnoticed."""
+    with docker_registry(tmp_path / "server") as host:
+        outcomes: list[str] = []
+
+        def publish(publication: Publication) -> None:
+            try:
+                open_registry("oci", f"oci://{host}/x", tmp_path).publish(publication)
+                outcomes.append("published")
+            except RegistryError as error:
+                outcomes.append(error.code)
+
+        different = [make(tmp_path, version=f"1.{i}") for i in range(12)]
+        in_parallel(publish, different, threads=12)
+        reader = open_registry("oci", f"oci://{host}/x", tmp_path)
+        assert [str(listing.version) for listing in reader.versions(NAME)] == [f"1.{i}" for i in range(12)]
+        assert outcomes == ["published"] * 12
+        outcomes.clear()
+        rivals = [make(tmp_path, "text/one", files={"weights": bytes([i])}) for i in range(6)]
+        in_parallel(publish, rivals, threads=6)
+        assert set(outcomes) <= {"published", "version-taken"}
+        listings = reader.versions(PackageName("text/one"))
+        assert outcomes.count("published") <= 1
+        assert len(listings) == 1 or all("claim this version" in (entry.yanked or "") for entry in listings)
 
 
 def test_a_version_that_is_no_tag_is_refused(tmp_path: Path) -> None:
