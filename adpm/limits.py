@@ -59,6 +59,10 @@ STALL_BYTES: Final = 1024  # so many bytes must arrive, or the connection counts
 PROGRESS_BYTES: Final = 64 << 10  # after so many, earlier cuts of a download no longer count against it
 CHUNK_BYTES: Final = 1 << 20
 BLOB_BYTES: Final = 64 << 30
+UPLOAD_CHUNK_BYTES: Final = 16 << 20  # a larger blob is sent in chunks, of which one is in memory
+TOKEN_BYTES: Final = 1 << 20  # what a token service answers
+HELPER_SECONDS: Final = 60.0  # a credential helper may ask its user something
+LIST_PAGES: Final = 10_000  # of a list of tags or repositories
 
 # Registries
 RECORD_BYTES: Final = 64 << 10

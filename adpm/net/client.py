@@ -1,8 +1,7 @@
-"""The HTTP client: documents as a whole, large files as streams that survive cuts."""
+"""The HTTP client: documents as a whole, large files as streams that survive cuts, and single exchanges."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import urllib3
 
 from adpm import limits
 from adpm.errors import NetworkError
+from adpm.net.authority import Authority, PerHost
 from adpm.net.body import chunks_of, document_of, has_an_end
 from adpm.net.credentials import Credentials, from_netrc
 from adpm.net.faults import TransientError, of_exception, of_status
@@ -23,9 +23,11 @@ from adpm.net.tries import Tries
 from adpm.net.url import checked, origin, shown
 from adpm.version import __version__
 
-__all__ = ["Client", "Document"]
+__all__ = ["Answer", "Client", "Document"]
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_KEPT: Final = frozenset({307, 308})  # redirects that keep method and body
+_READING: Final = frozenset({"GET", "HEAD"})
 _BROKEN: Final = (urllib3.exceptions.HTTPError, OSError)
 
 
@@ -37,18 +39,47 @@ class Document:
     etag: str | None
 
 
-class Client:
-    """Reads over HTTP(S); threads may share it. Errors: those of ``net.faults``, URLs in them without secrets.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said to one exchange: status, headers (names in small letters), and a body of bounded size."""
 
-    ``credentials`` is asked once a host. What it gives goes only to the origin that was asked, never to where that
-    redirects. No redirect leads from HTTPS to HTTP.
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked of ``url``, and of where that redirects."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    redirects: int = limits.REDIRECTS
+
+
+class Client:
+    """Talks HTTP(S); threads may share it. Errors: those of ``net.faults``, URLs in them without secrets.
+
+    ``authority`` (by default what ``credentials`` knows of a host) is asked for the origin that the caller names,
+    never for where that redirects. No redirect leads from HTTPS to HTTP.
     """
 
-    def __init__(self, patience: Patience | None = None, credentials: Credentials = from_netrc) -> None:
+    def __init__(
+        self,
+        patience: Patience | None = None,
+        credentials: Credentials = from_netrc,
+        authority: Authority | None = None,
+    ) -> None:
         self._patience = patience or Patience()
-        self._credentials = functools.cache(credentials)
+        self._authority = authority or PerHost(credentials)
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._lock = Lock()
+
+    def tries(self) -> Tries:
+        """Counts the failures of a piece of work that the caller tries again itself."""
+        return Tries(self._patience)
 
     def close(self) -> None:
         """Close the idle connections; the client can be used further."""
@@ -68,23 +99,55 @@ class Client:
         tries = Tries(self._patience)
         while True:
             try:
-                with self._open(url, headers, good) as response:
+                with self._open(_Request("GET", url, headers), good) as response:
                     if known is not None and response.status == 304:
                         return known
                     return Document(document_of(response, url, limit), response.headers.get("ETag"))
             except TransientError as failure:
                 tries.wait_or_raise(failure)
 
-    def stream(self, url: str, *, size: int, offset: int = 0) -> Iterator[bytes]:
+    def exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        good: Container[int],
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        limit: int = limits.RECORD_BYTES,
+        again: bool = True,
+        redirects: int = limits.REDIRECTS,
+    ) -> Answer:
+        """One request of any method, whose answer has a status that is ``good`` and at most ``limit`` bytes.
+
+        It is tried again like reading is; where it must not be sent twice as it is, not ``again``, but a
+        ``TransientError`` leaves the decision to the caller. Redirects of what writes are followed only if they keep
+        method and body. ``headers`` go wherever redirects lead: with a secret in them, allow no ``redirects``.
+        """
+        request = _Request(method, url, {"Accept-Encoding": "identity", **(headers or {})}, body, redirects)
+        tries = self.tries()
+        while True:
+            try:
+                with self._open(request, good) as response:
+                    data = b"" if method == "HEAD" else document_of(response, url, limit)
+                    return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, data)
+            except TransientError as failure:
+                if not again:
+                    raise
+                tries.wait_or_raise(failure)
+
+    def stream(self, url: str, *, size: int, offset: int = 0, accept: str = "*/*") -> Iterator[bytes]:
         """The bytes of a file from ``offset`` on, of which the caller knows by digest what they should be.
 
         ``size`` is the whole file's: a stream that ends before it is resumed where it was cut. What a server sends is
         not compared with it; whether the bytes of two connections belong together, the caller's digest decides.
+        ``accept`` is the media type to ask for.
         """
         tries, position, etag = Tries(self._patience), offset, None
         while position < size:
             try:
-                with self._open(url, _range(position, etag), {200, 206}) as response:
+                headers = {"Accept": accept, **_range(position, etag)}
+                with self._open(_Request("GET", url, headers), {200, 206}) as response:
                     etag = response.headers.get("ETag", etag)
                     for chunk in chunks_of(response, url, position):
                         position += len(chunk)
@@ -98,41 +161,65 @@ class Client:
                 tries.wait_or_raise(failure)
 
     @contextmanager
-    def _open(self, url: str, headers: Mapping[str, str], good: Container[int]) -> Iterator[urllib3.BaseHTTPResponse]:
+    def _open(self, request: _Request, good: Container[int]) -> Iterator[urllib3.BaseHTTPResponse]:
         """One try: follow redirects to an answer whose status is ``good``; its connection is given back."""
-        response = self._follow(url, headers)
+        response = self._follow(request)
         try:
             if response.status not in good:
-                raise of_status(response, url)
+                raise of_status(response, request.url, self._authority.hint(request.url))
             yield response
         finally:
             _give_back(response)
 
-    def _follow(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-        here = checked(url)
-        for _ in range(limits.REDIRECTS + 1):
-            response = self._request(here, self._authorized(headers, url, here))
+    def _follow(self, request: _Request) -> urllib3.BaseHTTPResponse:
+        here = checked(request.url)
+        for _ in range(request.redirects + 1):
+            response = self._authorized(request, here)
             if response.status not in _REDIRECTS:
                 return response
             target = response.headers.get("Location")
             _give_back(response)
             here = _redirected(here, target)
-        raise _bad_redirect(url, f"more than {limits.REDIRECTS} redirects")
+            if request.method not in _READING and response.status not in _KEPT:
+                raise _bad_redirect(request.url, f"a redirect that would not take a {request.method} along")
+        raise _bad_redirect(request.url, f"more than {request.redirects} redirects")
 
-    def _authorized(self, headers: Mapping[str, str], asked: str, here: str) -> dict[str, str]:
-        out = {**headers, "User-Agent": f"adpm/{__version__}"}
-        authorization = self._credentials(origin(asked)[1]) if origin(asked) == origin(here) else None
-        if authorization is not None:
-            out["Authorization"] = authorization
-        return out
-
-    def _request(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    def _authorized(self, request: _Request, here: str) -> urllib3.BaseHTTPResponse:
+        """The answer to ``request`` at ``here``; where it is 401 and the authority knows better, the second one."""
+        if origin(request.url) != origin(here):
+            return self._send(request, here, None)
+        method, url = request.method, request.url
+        sent = self._authority.authorization(method, url)
+        response = self._send(request, here, sent)
+        if response.status != 401:
+            return response
+        challenges = ", ".join(response.headers.getlist("WWW-Authenticate"))
         try:
-            return self._pool(urlsplit(url).scheme).request(
-                "GET", url, headers=headers, redirect=False, preload_content=False, decode_content=False
+            better = self._authority.challenged(method, url, challenges, sent)
+        except BaseException:
+            _give_back(response)
+            raise
+        if not better:
+            return response
+        _give_back(response)
+        return self._send(request, here, self._authority.authorization(method, url))
+
+    def _send(self, request: _Request, here: str, authorization: str | None) -> urllib3.BaseHTTPResponse:
+        headers = {**request.headers, "User-Agent": f"adpm/{__version__}"}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        try:
+            return self._pool(urlsplit(here).scheme).request(
+                request.method,
+                here,
+                body=request.body,
+                headers=headers,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
             )
         except _BROKEN as error:
-            raise of_exception(error, url) from error
+            raise of_exception(error, here) from error
 
     def _pool(self, scheme: str) -> urllib3.PoolManager:
         with self._lock:

@@ -33,8 +33,8 @@ class _Response(Protocol):
     def headers(self) -> urllib3.HTTPHeaderDict: ...
 
 
-def of_status(response: _Response, url: str) -> AdpmError | TransientError:
-    """The error for an answer that is no success."""
+def of_status(response: _Response, url: str, way_in: str) -> AdpmError | TransientError:
+    """The error for an answer that is no success; ``way_in`` is what a user can do who was refused."""
     status = response.status
     said = f"HTTP {status} {_phrase(status)}".rstrip()
     if status in {401, 403}:
@@ -44,8 +44,7 @@ def of_status(response: _Response, url: str) -> AdpmError | TransientError:
             "login-needed",
             f"{host} {refused}",
             cause=f"{shown(url)}: {said}",
-            hint=f"put 'machine {host} login USER password SECRET' into ~/.netrc; if it is there, check that this user "
-            "may read this address",
+            hint=way_in,
             url=shown(url),
         )
     if status in {404, 410}:
@@ -90,7 +89,7 @@ def of_exception(error: Exception, url: str) -> AdpmError | TransientError:
     else:
         hint = "run the command again: what has arrived whole is kept"
     cause = lasting or _broken(error)
-    out = NetworkError("network-failed", f"could not read from {host}", cause=f"{shown(url)}: {cause}", hint=hint)
+    out = NetworkError("network-failed", f"could not talk to {host}", cause=f"{shown(url)}: {cause}", hint=hint)
     return out if lasting else TransientError(out)
 
 

@@ -108,7 +108,8 @@ def _fetch_one(chain: Chain, batch: Batch, entry: _Missing, listener: Listener) 
     name: PackageName = entry.package.name
 
     def chunks() -> Iterator[bytes]:
-        for chunk in registry.blob(name, entry.blob):
+        is_release = entry.blob == entry.package.manifest  # which an OCI registry keeps elsewhere than blobs
+        for chunk in [registry.release(name, entry.blob)] if is_release else registry.blob(name, entry.blob):
             listener(Fetched(len(chunk), name))
             yield chunk
 

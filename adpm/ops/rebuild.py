@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from adpm.core.names import PackageName
 from adpm.errors import UsageError
-from adpm.registry.placed import PlacedRegistry
-from adpm.registry.port import Registry
+from adpm.registry.port import IndexedRegistry, Registry
 
 __all__ = ["rebuild"]
 
@@ -16,7 +15,7 @@ def rebuild(registry: Registry, package: PackageName | None = None) -> dict[Pack
     Raises ``UsageError`` (``registry-without-index``) for a kind of registry that keeps none.
     """
     names = [package] if package is not None else registry.packages()
-    if not isinstance(registry, PlacedRegistry) or names is None:
+    if not isinstance(registry, IndexedRegistry) or names is None:
         raise UsageError(
             "registry-without-index",
             f"{registry} has no indexes that could be rebuilt from here",

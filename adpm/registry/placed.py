@@ -16,7 +16,7 @@ from adpm.formats.oci import LAYOUT, read_index, read_release
 from adpm.registry.confirm import confirm
 from adpm.registry.index import update_index
 from adpm.registry.place import Place, WritablePlace
-from adpm.registry.port import Published, Registry, version_taken
+from adpm.registry.port import IndexedRegistry, Published, version_taken
 from adpm.registry.records import (
     MARKER,
     MARKER_DATA,
@@ -34,7 +34,7 @@ from adpm.registry.records import (
 __all__ = ["PlacedRegistry"]
 
 
-class PlacedRegistry(Registry):
+class PlacedRegistry(IndexedRegistry):
     """The layout of ``specs/registry.md`` over ``place``. A place that takes no writes makes it read-only."""
 
     def __init__(self, name: str, address: str, place: Place) -> None:
@@ -44,10 +44,6 @@ class PlacedRegistry(Registry):
         self._lock = Lock()
 
     def rebuild_index(self, name: PackageName) -> tuple[Listing, ...]:
-        """Derive the index anew from the commit points and cards alone; what it lists. Cost: every card is read.
-
-        Raises ``NotFoundError`` (``package-not-found``), and the errors of a release that is damaged.
-        """
         with self._faults():
             self._prepare(init=False)
             place = self._writable()

@@ -25,7 +25,7 @@ from adpm.formats.oci import read_index, read_release, write_index
 from adpm.registry.confirm import confirm
 from adpm.store.put import mismatch
 
-__all__ = ["Confirmed", "Publication", "Published", "Registry"]
+__all__ = ["Confirmed", "IndexedRegistry", "Publication", "Published", "Registry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +249,17 @@ class Registry(ABC):
 
     @abstractmethod
     def _yank(self, listing: Listing, reason: str) -> bool: ...
+
+
+class IndexedRegistry(Registry):
+    """A registry that derives its indexes itself."""
+
+    @abstractmethod
+    def rebuild_index(self, name: PackageName) -> tuple[Listing, ...]:
+        """Derive the index anew from what decides and the cards alone; what it lists. Cost: every card is read.
+
+        Raises ``NotFoundError`` (``package-not-found``), and the errors of a release that is damaged.
+        """
 
 
 def version_taken(registry: Registry, listing: Listing, other: Digest) -> RegistryError:

@@ -22,6 +22,7 @@ class Request:
     headers: Message
     connection: socket.socket
     stopping: threading.Event
+    body: bytes = b""
 
     def send(self, data: bytes) -> None:
         self.connection.sendall(data)
@@ -60,9 +61,10 @@ def serve(
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             with lock:
                 request = Request(
-                    len(served.requests), self.command, self.path, self.headers, self.connection, stopping
+                    len(served.requests), self.command, self.path, self.headers, self.connection, stopping, body
                 )
                 served.requests.append(request)
             try:
@@ -71,6 +73,8 @@ def serve(
                 self.close_connection = True
             if request.connection.fileno() < 0:
                 self.close_connection = True
+
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815 - the names that the library calls
 
         def handle(self) -> None:
             try:

@@ -1,0 +1,38 @@
+"""Whole commands through a real OCI registry."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Workplace
+from tests.registry.oci import docker_registry, log_in
+
+
+def test_from_publish_to_yank(work: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with docker_registry(tmp_path / "server", password=True) as host:
+        url = f"oci://{host}/team"
+        refused = work.adpm("publish", work.package("lang/en", "1.0"), "--registry", url, status=4)
+        assert f"docker login {host}" in refused.err
+        log_in(tmp_path / "docker", host)
+        work.adpm("publish", work.package("lang/en", "1.0"), "--registry", url)
+        first = work.adpm("publish", work.package("text/sst-2", "1.0", requires=["lang/en"]), "--registry", url)
+        again = work.adpm("publish", work.package("text/sst-2", "1.0", requires=["lang/en"]), "--registry", url)
+        assert again.out == first.out
+        assert "published already" in again.err
+        assert first.out.strip() == work.publish("text/sst-2", "1.0", requires=["lang/en"])  # in a directory, too
+        work.adpm("init", "--base", work.base)
+        work.adpm("registry", "add", "oci", url)
+        work.adpm("add", "text/sst-2", "--as", "sst")
+        assert first.out.strip() in work.read("adapter.lock")
+        shutil.rmtree(tmp_path / "home")
+        work.adpm("install", "--locked")
+        work.adpm("verify")
+        work.adpm("yank", "text/sst-2", "1.0", "--registry", "oci", "--reason", "trained on test data")
+        assert "trained on test data" in work.adpm("info", "text/sst-2").out
+        work.adpm("install", "--locked")
+        assert "text/sst-2: 1 release" in work.adpm("registry", "rebuild", "oci").err
