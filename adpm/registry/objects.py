@@ -137,9 +137,7 @@ class ObjectPlace(WritablePlace):
 
 def _tried(bucket: Bucket) -> _Promises:
     # The object of an earlier probe is good enough: if it is there, one request tells.
-    creates = bucket.can_create and not (
-        bucket.put_new(_PROBE, _PROBE_DATA) and bucket.put_new(_PROBE, _PROBE_DATA)
-    )
+    creates = bucket.can_create and not (bucket.put_new(_PROBE, _PROBE_DATA) and bucket.put_new(_PROBE, _PROBE_DATA))
     return _Promises(creates, creates and bucket.can_swap and not bucket.swap(_PROBE, _PROBE_DATA, _STALE))
 
 
@@ -188,7 +186,7 @@ def _parts(url: str) -> tuple[str, str, str]:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")
-    prefix = parts.path.strip("/")
+    prefix = parts.path.removeprefix("/").removesuffix("/")
     fault = None
     if "@" in parts.netloc:
         fault = "it has a user name or password in it, and is written to adapter.yaml, where others read it"

@@ -42,8 +42,8 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
             "registry-url-unsupported",
             f"registry {name} has a url that this adpm can't open: {shown(url)}",
             cause=f"it knows no {scheme}:// registries",
-            hint="supported are a directory (../registry, file:///srv/registry), a web server (https://example.org/x) and "
-            "an object store (s3://bucket/x, gs://, az://)",
+            hint="supported are a directory (../registry, file:///srv/registry), a web server (https://example.org/x) "
+            "and an object store (s3://bucket/x, gs://, az://)",
         )
     module, _, function = _OPENERS[scheme].partition(":")
     opener = cast("Opener", getattr(importlib.import_module(module), function))

@@ -63,8 +63,7 @@ class S3Bucket(Bucket):
 
     def get(self, key: str, limit: int) -> Content:
         with self._faults(key):
-            answer = self._call("get_object", key)
-            data = self._run(partial(_whole, answer["Body"], limit + 1))
+            answer, data = self._document(key, limit + 1)
         if len(data) > limit:
             raise too_large(self._url(key), limit)
         return Content(data, answer["ETag"])
@@ -156,13 +155,25 @@ class S3Bucket(Bucket):
             raise
         return None
 
-    def _open(self, key: str, position: int) -> Any:  # noqa: ANN401 - aiobotocore has no types
+    def _document(self, key: str, limit: int) -> tuple[Any, bytes]:
+        failures = 0
+        while True:
+            try:
+                answer = self._call("get_object", key)
+                return answer, self._run(partial(_whole, answer["Body"], limit))
+            except aiohttp.ClientPayloadError:  # cut off, as by a store that replaces what it is just sending
+                failures += 1
+                if failures > limits.RETRIES:
+                    raise
+                time.sleep(limits.RETRY_PAUSE_SECONDS * failures)
+
+    def _open(self, key: str, position: int) -> Any:
         """The body of an answer that begins at ``position``."""
         ranged = {"Range": f"bytes={position}-"} if position else {}
         with self._faults(key):
             return self._call("get_object", key, **ranged)["Body"]
 
-    def _next(self, key: str, body: Any) -> bytes:  # noqa: ANN401 - aiobotocore has no types
+    def _next(self, key: str, body: Any) -> bytes:
         with self._faults(key):
             return bytes(self._run(partial(_read, body, limits.CHUNK_BYTES)))
 
@@ -173,7 +184,7 @@ class S3Bucket(Bucket):
         except (AdpmError, OSError):
             return  # the error that led here is the one to tell of; the store's own rules remove old parts
 
-    def _call(self, method: str, key: str, **values: object) -> Any:  # noqa: ANN401 - what botocore answers has no type
+    def _call(self, method: str, key: str, **values: object) -> Any:
         return self._s3.call_s3(method, Bucket=self._bucket, Key=self._prefix + key, **values)
 
     def _run(self, work: Callable[[], Any]) -> Any:
@@ -258,12 +269,12 @@ def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(held)
 
 
-async def _read(body: Any, limit: int) -> bytes:  # noqa: ANN401 - aiobotocore has no types
+async def _read(body: Any, limit: int) -> bytes:
     """What has arrived, at most ``limit`` bytes; none only at the end."""
     return bytes(await body.read(limit))
 
 
-async def _whole(body: Any, limit: int) -> bytes:  # noqa: ANN401 - aiobotocore has no types
+async def _whole(body: Any, limit: int) -> bytes:
     """At most ``limit`` bytes; fewer only at the end."""
     out = bytearray()
     try:
@@ -274,5 +285,5 @@ async def _whole(body: Any, limit: int) -> bytes:  # noqa: ANN401 - aiobotocore 
     return bytes(out)
 
 
-async def _closed(body: Any) -> None:  # noqa: ANN401 - aiobotocore has no types
+async def _closed(body: Any) -> None:
     body.close()

