@@ -73,7 +73,7 @@ registry = open_registry("store", url, work)
 registry.versions("first/of-all")
 print("ready", flush=True)
 sys.stdin.readline()
-for version in (f"0.{me}", "1.0", f"2.{me}", "3.0"):
+for version in (f"0.{me}", "1.0", f"2.{me}"):
     try:
         registry.publish(make(work, version=version, files={"weights": me.encode()}))
         print(version, flush=True)
@@ -83,7 +83,7 @@ for version in (f"0.{me}", "1.0", f"2.{me}", "3.0"):
 
 
 def publish_in_processes(url: str, work: Path) -> list[str]:
-    """What eight publishers at once were told is published: two versions of each one's own, two that all want."""
+    """What eight publishers at once were told is published: two versions of each one's own, one that all want."""
     running = [
         subprocess.Popen(
             [sys.executable, "-c", _PUBLISH, url, str(work / f"work{me}"), str(me)],
@@ -116,16 +116,15 @@ def test_publishers_at_once_lose_nothing(server: stores.S3, url: str, tmp_path: 
     own = {f"{major}.{me}" for major in (0, 2) for me in range(8)}
     assert own <= set(told)
     assert all(listed[version] == 1 for version in own)
-    for version in ("1.0", "3.0"):
-        rivals = [listing for listing in listings if str(listing.version) == version]
-        if place_of(registry)._promises().creates:
-            assert (listed[version], told.count(version)) == (1, 1)
-        else:  # kept and named, as long as there is more than one
-            assert rivals
-            assert len(rivals) == 1 or all(
-                rival.manifest.digest in str(listing.yanked) for rival in rivals for listing in rivals
-            )
-            assert told.count(version) <= 1 or len(rivals) > 1
+    rivals = [listing for listing in listings if str(listing.version) == "1.0"]
+    if place_of(registry)._promises().creates:
+        assert (len(rivals), told.count("1.0")) == (1, 1)
+    else:  # kept and named, as long as there is more than one
+        assert rivals
+        assert len(rivals) == 1 or all(
+            rival.manifest.digest in str(listing.yanked) for rival in rivals for listing in rivals
+        )
+        assert told.count("1.0") <= 1 or len(rivals) > 1
     for listing in listings:
         registry.confirmed(listing)
     assert registry.rebuild_index(NAME) is not None
@@ -190,6 +189,31 @@ def test_a_large_file_that_breaks_off_leaves_nothing(strict: stores.S3, url: str
         assert place._bucket.size(path) is None
     uploads = strict.client().list_multipart_uploads(Bucket="adpm", Prefix=url.removeprefix("s3://adpm/"))
     assert not uploads.get("Uploads")
+
+
+def test_a_download_that_is_cut_goes_on_from_there(
+    strict: stores.S3, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3, aiohttp = pytest.importorskip("adpm.registry.s3"), pytest.importorskip("aiohttp")
+    data = hashlib.shake_256(b"cut").digest(3_000_000)
+    bucket = place_of(opened(url))._bucket
+    bucket.put("some/blob", data)
+    read, left = s3._read, [3]
+
+    async def cut(body: object, limit: int) -> bytes:
+        left[0] -= 1
+        if not left[0]:
+            raise aiohttp.ClientPayloadError
+        return bytes(await read(body, limit))
+
+    monkeypatch.setattr(s3, "_read", cut)
+    assert b"".join(bucket.stream("some/blob", len(data))) == data
+    assert left[0] < 0
+    monkeypatch.setattr(limits, "RETRIES", 0)
+    left[0] = 2
+    with pytest.raises(NetworkError) as caught:
+        b"".join(bucket.stream("some/blob", len(data)))
+    assert caught.value.code == "network-failed"
 
 
 def test_more_than_one_page_of_keys(strict: stores.S3, url: str) -> None:
