@@ -11,6 +11,8 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from adpm.core.names import Digest
+
 __all__ = ["Content", "Place", "WritablePlace"]
 
 
@@ -47,7 +49,17 @@ class WritablePlace(Place):
 
     @abstractmethod
     def replace(self, path: str, data: bytes, token: str | None) -> bool:
-        """Put ``data`` in place of the content that ``token`` stands for (None: of nothing); whether that was there."""
+        """Put ``data`` in place of the content that ``token`` stands for (None: of nothing); whether that was there.
+
+        A place that can't tell writes and answers False. So False means: read again, and see what is lacking now.
+        """
+
+    def claim(self, path: str, digest: Digest) -> Digest:  # noqa: ARG002 - for places without locks
+        """Who may commit what ``path`` names (a version of a package): the first to ask, ``digest`` or another.
+
+        Where ``exclusive`` keeps others away, that is who asks. A claim says nothing to readers.
+        """
+        return digest
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from adpm.registry.records import (
     MARKER_DATA,
     Claim,
     blob_path,
+    claim_path,
     claims,
     package_path,
     read_marker,
@@ -138,6 +139,9 @@ class PlacedRegistry(IndexedRegistry):
             self._check_version(listing)  # again: now nobody else can commit
             self._send(name, listing.manifest, iter([manifest]))
             place.create(package_path(name, "oci-layout"), [LAYOUT])
+            first = place.claim(claim_path(name, listing.version), listing.manifest.digest)
+            if first != listing.manifest.digest:
+                raise version_taken(self, listing, first)
             created = place.create(record_path("releases", name, claim), [release_record(listing)])
             listings = update_index(place, name, lambda claim: self._listing_of(name, claim))
         by_claim = {(entry.version, entry.manifest.digest): entry for entry in listings}

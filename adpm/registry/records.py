@@ -20,15 +20,18 @@ from adpm.core.names import Digest, PackageName, parse_version
 from adpm.core.release import Blob, Listing
 from adpm.errors import UsageError
 from adpm.formats.json import canonical, open_json
-from adpm.formats.reader import Node, integer, text
+from adpm.formats.reader import Node, integer, parsed, text
 
 __all__ = [
     "MARKER",
     "MARKER_DATA",
     "Claim",
     "blob_path",
+    "claim_path",
+    "claim_record",
     "claims",
     "package_path",
+    "read_claim_record",
     "read_marker",
     "read_release_record",
     "read_yank_record",
@@ -66,6 +69,31 @@ def claims(paths: Iterable[str]) -> Iterator[Claim]:
             yield parse_version(version), Digest.parse(f"sha256:{hex_}")
         except UsageError:
             continue
+
+
+def claim_path(name: PackageName, version: Version) -> str:
+    """Where writers keep who may commit a version: relative to what a place has for that."""
+    return f"{name.replace('/', '+')}/{version}"
+
+
+def claim_record(digest: Digest, since: int) -> bytes:
+    """``since``: seconds of Unix time."""
+    return canonical({"release": digest, "since": since})
+
+
+def read_claim_record(data: bytes, source: str) -> tuple[Digest, int]:
+    document = open_json(data, source=source, code="registry-invalid", limit=limits.RECORD_BYTES)
+    record = document.root.decode(_claim)
+    document.finish(hint="remove it: nothing is lost")
+    assert record is not None  # noqa: S101 - finish has raised otherwise
+    return record
+
+
+def _claim(node: Node) -> tuple[Digest, int]:
+    fields = node.fields()
+    record = fields.need("release", parsed(Digest.parse)), fields.need("since", integer(0, limits.INTEGER_MAX))
+    fields.close()
+    return record
 
 
 def read_marker(data: bytes, source: str) -> None:

@@ -1,4 +1,4 @@
-"""No connection outlives its test."""
+"""No connection outlives its test; a store that takes seconds to start serves all tests of a run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,28 @@ from collections.abc import Iterator
 import pytest
 
 from tests.net.clients import close_all
+from tests.registry import stores
 
 
 @pytest.fixture(autouse=True)
 def _close_clients() -> Iterator[None]:
     yield
     close_all()
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
+    with stores.seaweed(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
+    with stores.moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
+    with stores.rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server

@@ -33,7 +33,12 @@ def test_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("url", "code"),
     [
-        ("s3://me:secret@bucket/x", "registry-url-unsupported"),
+        ("s3://me:secret@bucket/x", "url-invalid"),
+        ("s3://bucket/x?token=secret", "url-invalid"),
+        ("s3://bucket/../x", "url-invalid"),
+        ("s3://bucket//x", "url-invalid"),
+        ("s3:///x", "url-invalid"),
+        ("S3://", "url-invalid"),
         ("git+https://example.org/x", "registry-url-unsupported"),
         ("FTP://example.org", "registry-url-unsupported"),
         ("file://server/share", "url-invalid"),

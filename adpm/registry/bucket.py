@@ -1,0 +1,57 @@
+"""What an object store can do: keys to bytes, and, where it keeps its promises, writes on a condition."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Iterator
+from typing import ClassVar
+
+from adpm.registry.place import Content
+
+__all__ = ["Bucket"]
+
+
+class Bucket(ABC):
+    """Objects below one prefix; ``key`` is relative to it. Threads may share one.
+
+    An object appears whole or not at all. Methods raise ``FileNotFoundError`` where nothing lies under a key,
+    ``LoginNeededError``, ``NetworkError`` and ``NotFoundError``, and may let any other ``OSError`` pass.
+    """
+
+    can_create: ClassVar[bool]
+    """Whether ``put_new`` asks the store itself for the condition. Whether that one keeps it is another question."""
+
+    can_swap: ClassVar[bool]
+    """The same of ``swap``."""
+
+    @abstractmethod
+    def get(self, key: str, limit: int) -> Content:
+        """A document of at most ``limit`` bytes, else ``NetworkError`` (``response-too-large``)."""
+
+    @abstractmethod
+    def stream(self, key: str, size: int) -> Generator[bytes]:
+        """The bytes as they come; there should be ``size`` of them."""
+
+    @abstractmethod
+    def size(self, key: str) -> int | None:
+        """How many bytes lie under ``key``; None where nothing does."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Write, whatever was there."""
+
+    @abstractmethod
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write if nothing is there; whether nothing was."""
+
+    @abstractmethod
+    def swap(self, key: str, data: bytes, token: str) -> bool:
+        """Write if the content is still the one of ``token``; whether it was."""
+
+    @abstractmethod
+    def upload(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Write what may be large. An error of ``chunks`` leaves nothing under ``key``."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[str]:
+        """All keys that begin with ``prefix``, which ends in ``/`` or is empty; without the prefix."""

