@@ -437,13 +437,14 @@ def _as_meant(method: Method, version: str | None) -> Method:
 def read_head_config(data: bytes, *, source: str) -> HeadConfig:
     """Read ``head_config.json``. Heads of other kinds raise ``AdapterError`` (``method-unsupported``)."""
     document, found = _open(data, source)
-    config = cast("dict[str, object]", document.root.value).get("config")
-    kind = config.get("head_type") if isinstance(config, dict) else "none"
+    values = cast("dict[str, object]", document.root.value)
+    config = values.get("config")
+    kind = config.get("head_type") if isinstance(config, dict) else values.get("model_class")
     if isinstance(kind, str) and kind != "classification":
         raise AdapterError(
             "method-unsupported",
             f"{source} is a head of the type {kind!r}, which adpm does not run yet",
-            hint="classification heads are what it runs",
+            hint="classification heads are what it runs; with_head=False reads the adapter without its head",
         )
     head = found.need("config", _head)
     name = found.get("name", text, default="default")

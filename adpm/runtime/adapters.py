@@ -18,7 +18,7 @@ from adpm.runtime.anatomy import HANDLE, Anatomy
 from adpm.runtime.compose import make_plan
 from adpm.runtime.create import Config, Head, new_source
 from adpm.runtime.hooks import Hooks, Plan
-from adpm.runtime.read import read_adapter, read_directory
+from adpm.runtime.read import HEAD_CONFIG, read_adapter, read_directory
 from adpm.runtime.save import save_adapter
 from adpm.runtime.weights import Buffer
 
@@ -100,16 +100,30 @@ class Adapters(nn.Module):
                 blueprint.start(tensors[blueprint.key], generator)
         self._keep(name, build(source, blueprints, tensors))
 
-    def read(self, directory: str | Path, name: str, *, base: BaseIdentity | None = None) -> None:
-        """The adapter in ``directory``, in AdapterHub's or PEFT's format, as ``name``; errors as ``read_adapter``'s."""
+    def read(
+        self, directory: str | Path, name: str, *, base: BaseIdentity | None = None, with_head: bool = True
+    ) -> None:
+        """The adapter in ``directory``, in AdapterHub's or PEFT's format, as ``name``; errors as ``read_adapter``'s.
+
+        ``base`` is what it is known to be trained on; ``with_head`` false: AdapterHub's head beside it is not read.
+        """
         directory = Path(directory)
-        self.read_files(read_directory(directory), name, source=str(directory), base=base)
+        files = read_directory(directory)
+        self.read_files(files, name, source=str(directory), base=base, with_head=with_head)
 
     def read_files(
-        self, files: Mapping[str, Buffer], name: str, *, source: str, base: BaseIdentity | None = None
+        self,
+        files: Mapping[str, Buffer],
+        name: str,
+        *,
+        source: str,
+        base: BaseIdentity | None = None,
+        with_head: bool = True,
     ) -> None:
         """The same from ``files`` in memory (path -> content), which stay in use: weights are bound and not copied."""
         self._check_new(name)
+        if not with_head:
+            files = {path: data for path, data in files.items() if path != HEAD_CONFIG}
         self._keep(name, read_adapter(files, self._anatomy, source=source, base=base))
 
     def remove(self, name: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -41,11 +42,16 @@ class Capture:
         self._values: dict[int, Any] = {}
 
     def put(self, value: Any) -> None:
-        self._values[threading.get_ident()] = value
+        self._values[_thread()] = value
 
     def take(self) -> Any:
         """The value put last, once; None where there is none."""
-        return self._values.pop(threading.get_ident(), None)
+        return self._values.pop(_thread(), None)
+
+
+def _thread() -> int:
+    """The thread; while torch.compile traces, which can't follow a thread's number, there is only one."""
+    return 0 if torch.compiler.is_compiling() else threading.get_ident()
 
 
 class _Hook:

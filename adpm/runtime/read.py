@@ -28,7 +28,7 @@ from adpm.runtime.part import Blueprint
 from adpm.runtime.unpickle import unpickle
 from adpm.runtime.weights import DTYPES, Buffer, Weights, map_file
 
-__all__ = ["check_base", "read_adapter", "read_directory"]
+__all__ = ["HEAD_CONFIG", "check_base", "read_adapter", "read_directory"]
 
 CONFIG: Final = "adapter_config.json"
 HEAD_CONFIG: Final = "head_config.json"

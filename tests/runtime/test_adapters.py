@@ -410,3 +410,16 @@ def test_a_model_without_a_table_takes_peft_s_lora_only() -> None:
     adapter: Any = handle.adapters["x"]
     a, b = adapter.parts["layer"].pair()
     assert torch.allclose(model(x), bare + 4 * x @ a.T @ b.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("composition", ["pf", "stack(lo, ho, pf)", "stack(pf, pa)"])
+def test_a_compiled_model_is_one_graph_and_gives_the_same(composition: str) -> None:
+    model = with_adapters()
+    model.adpm.activate(composition)
+    with torch.no_grad():
+        expected = model(**inputs())[0]
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        found = compiled(**inputs())[0]
+    reset: Any = torch.compiler.reset
+    reset()
+    assert torch.allclose(found, expected, atol=1e-6)

@@ -245,8 +245,18 @@ def test_no_directory(tmp_path: Path) -> None:
 
 
 def test_a_head_of_another_kind(saved: Path) -> None:
+    """A tagging head, and the head of a whole model class, which has no settings."""
     change_config(saved / "head_config.json", head_type="tagging")
     assert refusal(saved).code == "method-unsupported"
+    change_config(saved / "head_config.json", head_type="classification")
+    adpm.attach(make()).read(saved, name="x")
+    value = {"config": None, "hidden_size": 32, "model_class": "BertForTokenClassification", "num_labels": 9}
+    (saved / "head_config.json").write_text(json.dumps(value), "utf-8")
+    assert refusal(saved).code == "method-unsupported"
+    model = make()
+    adpm.attach(model).read(saved, name="x", with_head=False)
+    model.adpm.activate("x")
+    assert "logits" not in outputs(model)
 
 
 @settings(max_examples=60)
