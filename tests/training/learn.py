@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, linear, normalize
 from transformers import AutoModel, AutoTokenizer
 
 from adpm.runtime.adapters import Adapters, attach
@@ -47,8 +48,9 @@ class Bench:
         self.model.config._name_or_path = BASE  # what adapters' configs say of their base, and no path of this machine
         self.adapters: Adapters = attach(self.model)
 
-    def generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed)
+    def generator(self, name: str = "") -> torch.Generator:
+        """Random numbers that depend on the seed and ``name``, and on nothing that was done before."""
+        return torch.Generator().manual_seed(self.seed + (zlib.crc32(name.encode()) << 8 if name else 0))
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=TOKENS)["input_ids"]
@@ -68,9 +70,9 @@ class Bench:
             self.adapters.adapters[below].requires_grad_(False)
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
-    def head(self, name: str) -> nn.Module:
-        found: nn.Module = self.model.get_submodule(f"adpm.adapters.{name}.parts.head")
-        return found
+    def head(self, name: str) -> list[nn.Parameter]:
+        """Weight and bias of an adapter's linear head."""
+        return [p for key, p in self.adapters.adapters[name].named_parameters() if key.startswith("head/")]
 
     def inputs(self, ids: Sequence[list[int]]) -> dict[str, Tensor]:
         padded: dict[str, Tensor] = self.tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt")
@@ -88,7 +90,7 @@ def base_directory() -> Path:
 def classify(bench: Bench, name: str, data: Labelled, *, epochs: int, rate: float, below: str | None = None) -> None:
     """Train the adapter ``name`` and its head on ``data``; the head learns at five times the rate."""
     parameters = bench.train_on_top(name, below)
-    head = {id(p) for p in bench.head(name).parameters()}
+    head = {id(p) for p in bench.head(name)}
     groups = [
         {"params": [p for p in parameters if id(p) not in head], "lr": rate},
         {"params": [p for p in parameters if id(p) in head], "lr": 5 * rate},
@@ -109,12 +111,12 @@ def probe(bench: Bench, name: str, data: Labelled, *, epochs: int, rate: float) 
         states = torch.cat([_first_state(bench, [data.ids[i] for i in rows]) for rows in parts])
     labels = data.labels[order]
     parameters = bench.train_on_top(name, None)
-    head = bench.head(name)
+    weight, bias = bench.head(name)
     steps = _Steps([{"params": parameters, "lr": rate}], epochs * -(-len(order) // BATCH))
     shuffle = bench.generator()
     for _ in range(epochs):
         for rows in torch.split(torch.randperm(len(order), generator=shuffle), BATCH):
-            steps.take(cross_entropy(head(states[rows]), labels[rows]))
+            steps.take(cross_entropy(linear(states[rows], weight, bias), labels[rows]))
 
 
 def contrast(bench: Bench, name: str, texts: Sequence[str], *, epochs: int, rate: float) -> None:
