@@ -41,7 +41,7 @@ def to_peft(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source, Part
     parts = {part.layer.replace(".", "/"): part for part in adapter.parts.values() if isinstance(part, LowRankPart)}
     layers = [part.layer for part in adapter.parts.values() if isinstance(part, LowRankPart)]
     short = tuple(sorted({layer.rpartition(".")[2] for layer in layers}))
-    exact = targeted_by(short, anatomy) == layers
+    exact = targeted_by(short, anatomy) == set(layers)
     lora = PeftLora(
         target_modules=short if exact else tuple(layer.removeprefix(anatomy.prefix) for layer in layers),
         r=method.r,

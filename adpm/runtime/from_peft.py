@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 from torch import Generator, Tensor, nn
 
@@ -49,9 +49,9 @@ def peft_blueprints(config: PeftLora, anatomy: Anatomy) -> tuple[Blueprint, ...]
     return tuple(out)
 
 
-def targeted_by(names: tuple[str, ...], anatomy: Anatomy) -> list[str]:
+def targeted_by(names: tuple[str, ...], anatomy: Anatomy) -> set[str]:
     """The modules that ``names`` as target modules reach."""
-    return [name for name in anatomy.modules if name and _names(names, name)]
+    return {name for name in anatomy.modules if name and _names(names, name)}
 
 
 def _shown(targets: str | tuple[str, ...]) -> str:
@@ -74,7 +74,12 @@ def _targeted(config: PeftLora, anatomy: Anatomy, name: str) -> bool:
 def _names(targets: str | tuple[str, ...], name: str) -> bool:
     if isinstance(targets, str):
         return re.fullmatch(targets, name) is not None
-    return any(name == target or name.endswith(f".{target}") for target in targets)
+    return bool(targets) and f".{name}".endswith(_suffixes(targets))
+
+
+@lru_cache(maxsize=64)
+def _suffixes(targets: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f".{target}" for target in targets)
 
 
 def _layer(config: PeftLora, name: str) -> int | None:

@@ -1,8 +1,8 @@
 """What the runtime costs on a BERT-base, one thread: `python tests/bench/runtime.py [ROUNDS]`.
 
 Forward passes are CPU times as ratios to the bare model's, measured interleaved round by round: the median of the
-rounds' ratios and the best. Reading is 20 adapters into the model beside `load_file` and copy of the same bytes. Weights are
-random; the sizes are those of BERT-base.
+rounds' ratios and the best. Reading is 20 adapters into the model beside `load_file` and copy of the same bytes.
+Weights are random; the sizes are those of BERT-base.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ def switch(model: Any, rounds: int) -> None:
 def read(directories: list[Path], kind: str, rounds: int) -> None:
     weights = [next(directory.glob("adapter*.safetensors")) for directory in directories]
     size = sum(path.stat().st_size for path in weights)
-    ours, limit, first, last = [], [], [], []
+    ours: list[float] = []
+    limit: list[float] = []
+    first: list[float] = []
+    last: list[float] = []
     for _ in range(rounds):
         model = bert()
         handle = adpm.attach(model)

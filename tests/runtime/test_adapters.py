@@ -418,7 +418,7 @@ def test_a_compiled_model_is_one_graph_and_gives_the_same(composition: str) -> N
     model.adpm.activate(composition)
     with torch.no_grad():
         expected = model(**inputs())[0]
-        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        compiled: Any = torch.compile(model, backend="eager", fullgraph=True)
         found = compiled(**inputs())[0]
     reset: Any = torch.compiler.reset
     reset()
