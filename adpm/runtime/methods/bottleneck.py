@@ -102,13 +102,13 @@ class BottleneckPart(Part):
         else:
             down = self._activated(functional.linear(inner, self["down_weight"], self["down_bias"]))
             up = functional.linear(down, self["up_weight"], self["up_bias"])
-        if self.training and config.stochastic_depth and not config.is_parallel:
+        if config.stochastic_depth and self.training and not config.is_parallel:
             up = _drop_rows(up, config.stochastic_depth)
         if isinstance(config.scaling, str):
             up = up * self["scaling"]
         elif config.scaling != 1.0:
             up = up * config.scaling
-        if self.training and config.dropout:
+        if config.dropout and self.training:
             up = functional.dropout(up, config.dropout)
         if config.use_gating:
             gate = torch.sigmoid(functional.linear(x, self["gate_weight"], self["gate_bias"]))
@@ -123,6 +123,8 @@ class BottleneckPart(Part):
         return self._norm_after(out) if self.config.ln_after and self.config.adapter_residual_before_ln else out
 
     def _activated(self, x: Tensor) -> Tensor:
+        if not self._activation_weights:
+            return self._activate(x)
         return self._activate(x, *(self[name] for name in self._activation_weights))
 
     def _norm_after(self, x: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ class LowRankPart(Part):
         return out * options.scale
 
     def dropped(self, x: Tensor) -> Tensor:
-        return functional.dropout(x, self.options.dropout) if self.training and self.options.dropout else x
+        return functional.dropout(x, self.options.dropout) if self.options.dropout and self.training else x
 
     def combine(self, layer: nn.Module, output: Tensor, delta: Tensor) -> Tensor:
         """The last line of AdapterHub's formula."""
@@ -108,7 +108,7 @@ class LowRankPart(Part):
         weight, scale = weight_of(layer), self.options.scale
         norm = torch.linalg.norm(weight + scale * (b @ a).detach(), dim=1).detach()
         factor: Tensor = self["magnitude"].view(-1) / norm
-        if self.training and self.options.dropout:
+        if self.options.dropout and self.training:
             x = self.dropped(x)
             plain = functional.linear(x, weight)
         else:
