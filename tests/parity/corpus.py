@@ -60,7 +60,8 @@ class Case:
         suffix = "_safetensors" if self.form == "safetensors" else ""
         out = {name: [self.directory / f"adapters{suffix}" / name] for name in composition["adapters"]}
         names = leaves_of(self.composition())
-        for head in composition["heads"]:
+        active = composition["active_head"]
+        for head in [active] if isinstance(active, str) else active or []:
             owner = head if head in out else (names[-1] if names else next(iter(out)))
             out[owner].append(self.directory / f"heads{suffix}" / head)
         return out

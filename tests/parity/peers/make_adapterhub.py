@@ -225,7 +225,14 @@ def fixture(out: Path, number: int, rng: random.Random) -> None:
     save_file(expected, directory / "expected.safetensors")
     save_file(inputs, directory / "inputs.safetensors")
     active = {"type": "Stack", "children": [{"type": "single", "children": [name]} for name in names]}
-    composition = {"adapters": names, "active": active, "skip_layers": None, "fusion": [], "heads": heads}
+    composition = {
+        "adapters": names,
+        "active": active,
+        "skip_layers": None,
+        "fusion": [],
+        "heads": heads,
+        "active_head": heads[0] if heads else None,
+    }
     meta = {
         "base": f"bases/{base_dir.name}",
         "base_class": f"{word}Model",
