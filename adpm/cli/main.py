@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "yank": "Withdraw a release from new resolutions.",
     "verify": "Hash everything in the store and check the lock.",
     "gc": "Remove from the store what no project needs.",
+    "merge-driver": "Merge two locks for git.",
 }
 INTERRUPTED: Final = 130
 
@@ -49,7 +50,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"adpm.cli.commands.{cmd_name}").command
+        command = importlib.import_module(f"adpm.cli.commands.{cmd_name.replace('-', '_')}").command
         if not isinstance(command, click.Command):  # a module that breaks the table's rule is a defect of adpm
             raise TypeError(cmd_name)
         return command

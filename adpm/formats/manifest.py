@@ -7,11 +7,13 @@ from typing import Final
 
 from adpm import limits
 from adpm.core.composition import leaves, parse_composition
+from adpm.core.files import LOCK_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
-from adpm.errors import UsageError
+from adpm.errors import DocumentError, Fault, UsageError
 from adpm.formats.card import language, license_, metric, task
+from adpm.formats.conflict import markers
 from adpm.formats.reader import Node, list_of, map_of, parsed, text
 from adpm.formats.yaml import YamlDocument, open_yaml
 
@@ -39,6 +41,7 @@ def read_manifest(data: bytes, source: str) -> Manifest:
 
 def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
     """The manifest and the document it was read from, for those who edit it."""
+    _check_merged(data, source)
     document = open_yaml(data, source=source, code="manifest-invalid", limit=limits.MANIFEST_BYTES)
     if document.root.value is None:
         return Manifest(), document
@@ -46,6 +49,14 @@ def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
     document.finish()
     assert manifest is not None  # noqa: S101 - finish has raised otherwise
     return manifest, document
+
+
+def _check_merged(data: bytes, source: str) -> None:
+    conflicts = markers(data)[: limits.DOCUMENT_FAULTS]
+    if conflicts:
+        faults = [Fault("", "git's conflict marker: two sides were not merged", line) for line in conflicts]
+        hint = f"settle {source} by hand first; then 'adpm lock' settles {LOCK_FILE}"
+        raise DocumentError("manifest-invalid", source, faults, hint=hint)
 
 
 def _manifest(node: Node) -> Manifest:

@@ -6,19 +6,21 @@ into the store: the install that follows need not fetch them again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from adpm import limits
+from adpm.core.base import BaseIdentity
 from adpm.core.composition import leaves
 from adpm.core.events import Changed, Listener, ignore
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
-from adpm.errors import CompositionError, LockOutdatedError, UsageError
+from adpm.errors import CompositionError, LockOutdatedError, NoSolutionError, UsageError
 from adpm.ops.base import project_base
 from adpm.ops.changes import changes
+from adpm.ops.merge import Merge, read_conflict
 from adpm.ops.project import Project, differences
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
@@ -49,11 +51,41 @@ def lock(
     """The lock that belongs to ``project``.
 
     A lock that already belongs to the manifest is kept without asking a registry. ``update`` names the packages that
-    may move to newer releases; an empty collection: all of them; None: only what must.
+    may move to newer releases; an empty collection: all of them; None: only what must. A lock with git's conflict
+    markers is resolved: out of what the two sides have locked where that goes together, else with the registries,
+    what the sides agree on being preferred.
     """
-    before = project.lock()
+    conflict = None if update is not None else read_conflict(project.lock_bytes() or b"")
+    if conflict is not None:
+        return _settled(project, store, conflict, offline=offline, listener=listener)
+    before = project.lock(references=update is not None)
     if before is not None and update is None and not any(differences(project.manifest, before)):
         return Locked(before, ())
+    return _resolved(project, store, before, update=update, offline=offline, listener=listener)
+
+
+def _settled(project: Project, store: Store, conflict: Merge, *, offline: bool, listener: Listener) -> Locked:
+    """The lock out of two sides; ``changes`` are those to our side."""
+    base = conflict.known_base(project_base(project))
+    try:
+        packages = conflict.chosen(_wanted(project), base, _pins(project))
+    except NoSolutionError:
+        before = replace(conflict.ours, packages=conflict.preferred())
+        return _resolved(project, store, before, ours=conflict.ours, offline=offline, listener=listener)
+    return _told(conflict.ours, _assembled(project, base, packages), listener)
+
+
+def _resolved(
+    project: Project,
+    store: Store,
+    before: Lock | None,
+    *,
+    ours: Lock | None = None,
+    update: Collection[PackageName] | None = None,
+    offline: bool,
+    listener: Listener,
+) -> Locked:
+    """The lock out of what the registries have, ``before`` being preferred; ``changes`` are those to ``ours``."""
     if offline:
         raise LockOutdatedError(
             "lock-outdated",
@@ -65,19 +97,42 @@ def lock(
     source = _Source(chain, project)
     kept = _kept(before, update)
     resolution = resolve(problem.Problem(_wanted(project), base, kept), source)
+    packages = _pin(source, store, before, list(resolution.chosen.values()))
+    return _told(ours or before, _assembled(project, base, packages), listener)
+
+
+def _assembled(project: Project, base: BaseIdentity | None, packages: Mapping[PackageName, LockedPackage]) -> Lock:
     after = Lock(
         base=base,
         adapters={
             wanted.alias: LockedAdapter(wanted.requirement, wanted.registry) for wanted in project.manifest.adapters
         },
         compose=dict(project.manifest.compose),
-        packages=_pin(source, store, before, list(resolution.chosen.values())),
+        packages=packages,
     )
     _check_compositions(after)
+    return after
+
+
+def _told(before: Lock | None, after: Lock, listener: Listener) -> Locked:
     found = tuple(changes(before, after))
     for change in found:
         listener(change)
     return Locked(after, found)
+
+
+def _pins(project: Project) -> dict[PackageName, str]:
+    """The registries that the manifest names for packages."""
+    pins: dict[PackageName, str] = {}
+    for wanted in project.manifest.adapters:
+        name, registry = wanted.requirement.name, wanted.registry
+        if registry is not None and pins.setdefault(name, registry) != registry:
+            raise UsageError(
+                "registry-pins-differ",
+                f"{MANIFEST_FILE} wants {name} from {pins[name]} and from {registry}",
+                hint="name one registry for it; a project holds one release of a package",
+            )
+    return pins
 
 
 class _Source:
@@ -85,15 +140,7 @@ class _Source:
 
     def __init__(self, chain: Chain, project: Project) -> None:
         self.chain = chain
-        self.pins: dict[PackageName, str] = {}
-        for wanted in project.manifest.adapters:
-            name, registry = wanted.requirement.name, wanted.registry
-            if registry is not None and self.pins.setdefault(name, registry) != registry:
-                raise UsageError(
-                    "registry-pins-differ",
-                    f"{MANIFEST_FILE} wants {name} from {self.pins[name]} and from {registry}",
-                    hint="name one registry for it; a project holds one release of a package",
-                )
+        self.pins = _pins(project)
 
     def candidates(self, name: PackageName) -> Sequence[Listing]:
         return self.chain.find(name, self.pins.get(name)).listings
@@ -145,7 +192,7 @@ def _pin(source: _Source, store: Store, before: Lock | None, chosen: list[Listin
     new: list[Listing] = []
     for listing in chosen:
         known = None if before is None else before.packages.get(listing.name)
-        if known is not None and known.manifest == listing.manifest and _same_registry(source, known):
+        if known is not None and _says(known, listing) and _same_registry(source, known):
             packages[listing.name] = known
         else:
             new.append(listing)
@@ -157,6 +204,10 @@ def _pin(source: _Source, store: Store, before: Lock | None, chosen: list[Listin
 
         in_parallel(pin, new, threads=limits.CONNECTIONS)
     return dict(sorted(packages.items()))
+
+
+def _says(known: LockedPackage, listing: Listing) -> bool:
+    return known.manifest == listing.manifest and list(map(str, known.requires)) == list(map(str, listing.requires))
 
 
 def _same_registry(source: _Source, known: LockedPackage) -> bool:

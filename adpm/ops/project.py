@@ -9,15 +9,18 @@ from typing import Self
 
 from adpm import limits
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
-from adpm.core.lock import Lock
+from adpm.core.lock import Lock, LockedPackage
 from adpm.core.manifest import Manifest
+from adpm.core.names import PackageName
+from adpm.core.requirement import Requirement
 from adpm.errors import DocumentError, LockOutdatedError, NotFoundError
+from adpm.formats.conflict import markers
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
 from adpm.ops.root import find_root
 from adpm.store.durable import replace
 
-__all__ = ["Project", "differences", "read_bounded"]
+__all__ = ["Project", "differences", "meets", "read_bounded"]
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -63,17 +66,23 @@ class Project:
     def lock_path(self) -> Path:
         return self.root / LOCK_FILE
 
-    def lock(self) -> Lock | None:
-        """The lock as it lies on the disk; None where there is none."""
-        try:
-            data = read_bounded(self.lock_path, limits.LOCK_BYTES)
-        except FileNotFoundError:
+    def lock(self, *, references: bool = True) -> Lock | None:
+        """The lock as it lies on the disk; None where there is none. ``references``: see ``read_lock``."""
+        data = self.lock_bytes()
+        if data is None:
             return None
         try:
-            return read_lock(data, LOCK_FILE)
+            return read_lock(data, LOCK_FILE, references=references)
         except DocumentError as error:
-            error.hint = f"restore {LOCK_FILE} from version control, or remove it and run 'adpm lock'"
+            if error.code == "lock-invalid" and not markers(data):
+                error.hint = f"restore {LOCK_FILE} from version control, or remove it and run 'adpm lock'"
             raise
+
+    def lock_bytes(self) -> bytes | None:
+        try:
+            return read_bounded(self.lock_path, limits.LOCK_BYTES)
+        except FileNotFoundError:
+            return None
 
     def need_lock(self) -> Lock:
         lock = self.lock()
@@ -117,6 +126,33 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
             yield f"{alias} is locked but no longer asked for"
     if dict(manifest.compose) != dict(lock.compose):
         yield "the compositions differ"
+    yield from _loose_ends(lock)
     declared = {registry.name for registry in manifest.registries}
     for registry_name in sorted({package.registry for package in lock.packages.values()} - declared):
         yield f"the lock uses registry {registry_name}, which the manifest does not declare"
+
+
+def meets(requirement: Requirement, package: LockedPackage) -> bool:
+    """Whether the locked release is one that the requirement admits."""
+    if requirement.digest is not None:
+        return requirement.digest == package.manifest.digest
+    return requirement.specifiers.contains(package.version, prereleases=True)
+
+
+def _loose_ends(lock: Lock) -> Iterator[str]:
+    """What git's merge of two locks that were right may leave: needs that are not met, packages that none needs."""
+    needs = [(str(alias), adapter.requirement) for alias, adapter in lock.adapters.items()]
+    reached: set[PackageName] = set()
+    for who, requirement in needs:  # grows while it is walked
+        package = lock.packages.get(requirement.name)
+        if package is None:
+            yield f"{who} needs {requirement.name}, which is not locked"
+            continue
+        if not meets(requirement, package):
+            yield f"{who} requires {requirement}; the lock has {package.version}"
+        if package.name not in reached:
+            reached.add(package.name)
+            needs += [(f"{package.name} {package.version}", inner) for inner in package.requires]
+    for name in lock.packages:
+        if name not in reached:
+            yield f"{name} is locked, but nothing requires it"

@@ -155,15 +155,31 @@ def test_a_registry_that_is_not_there_is_not_taken_for_an_empty_one(work: Workpl
     assert "error[registry-not-found]" in ran.err
 
 
-def test_a_lock_with_conflict_markers_is_refused_with_the_way_out(work: Workplace) -> None:
+def test_a_lock_that_is_broken_is_refused_with_the_way_out(work: Workplace) -> None:
     work.publish("text/sst-2", "1.0")
     work.start()
     work.adpm("add", "text/sst-2")
     lock = work.project / "adapter.lock"
-    lock.write_text("<<<<<<< HEAD\n" + work.read("adapter.lock"), encoding="utf-8")
+    lock.write_text(work.read("adapter.lock")[:-3], encoding="utf-8")
     ran = work.adpm("install", status=1)
     assert "error[lock-invalid]" in ran.err
     assert "remove it and run 'adpm lock'" in ran.err
     lock.unlink()
     work.adpm("lock")
     work.adpm("install", "--locked")
+
+
+@pytest.mark.parametrize("command", ["install", "lock", "list", "update"])
+def test_a_lock_of_a_newer_format_is_refused_by_name(work: Workplace, command: str) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    work.adpm("add", "text/sst-2")
+    newer = work.read("adapter.lock").replace('"lock": 1', '"lock": 7').replace('"compose"', '"composed"')
+    (work.project / "adapter.lock").write_text(newer, encoding="utf-8")
+    ran = work.adpm(command, status=1)
+    assert "error[lock-too-new]" in ran.err
+    assert "it has format 7; adpm" in ran.err
+    assert "reads up to format 1" in ran.err
+    assert "hint: upgrade adpm" in ran.err
+    assert "composed" not in ran.err
+    assert work.read("adapter.lock") == newer
