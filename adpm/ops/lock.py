@@ -29,7 +29,7 @@ from adpm.resolve.solve import resolve
 from adpm.store.parallel import in_parallel
 from adpm.store.store import Batch, Store
 
-__all__ = ["Locked", "lock"]
+__all__ = ["Locked", "lock", "question", "source_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,9 @@ def _resolved(
             "adapter.lock does not belong to adapter.yaml, and resolving it anew needs the registries",
             hint="run the command once without --offline",
         )
-    chain = open_chain(project)
     base = project_base(project)
-    source = _Source(chain, project)
-    kept = _kept(before, update)
-    resolution = resolve(problem.Problem(_wanted(project), base, kept), source)
+    source = source_of(project)
+    resolution = resolve(question(project, base, _kept(before, update)), source)
     packages = _pin(source, store, before, list(resolution.chosen.values()))
     return _told(ours or before, _assembled(project, base, packages), listener)
 
@@ -133,6 +131,18 @@ def _pins(project: Project) -> dict[PackageName, str]:
                 hint="name one registry for it; a project holds one release of a package",
             )
     return pins
+
+
+def question(
+    project: Project, base: BaseIdentity | None, kept: Mapping[PackageName, problem.Locked]
+) -> problem.Problem:
+    """What the resolver is asked for ``project``, what is ``kept`` being preferred."""
+    return problem.Problem(_wanted(project), base, kept)
+
+
+def source_of(project: Project) -> _Source:
+    """Whom the resolver asks."""
+    return _Source(open_chain(project), project)
 
 
 class _Source:
