@@ -13,10 +13,11 @@ from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.composition import leaves
 from adpm.core.events import Changed, Listener, ignore
-from adpm.core.files import MANIFEST_FILE
+from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
+from adpm.core.requirement import Requirement
 from adpm.errors import CompositionError, LockOutdatedError, NoSolutionError, UsageError
 from adpm.ops.base import project_base
 from adpm.ops.changes import changes
@@ -94,7 +95,7 @@ def _resolved(
         )
     base = project_base(project)
     source = source_of(project)
-    resolution = resolve(question(project, base, _kept(before, update)), source)
+    resolution = _answered(question(project, base, _kept(before, update)), source, update)
     packages = _pin(source, store, before, list(resolution.chosen.values()))
     return _told(ours or before, _assembled(project, base, packages), listener)
 
@@ -138,6 +139,28 @@ def question(
 ) -> problem.Problem:
     """What the resolver is asked for ``project``, what is ``kept`` being preferred."""
     return problem.Problem(_wanted(project), base, kept)
+
+
+def _answered(
+    asked: problem.Problem, source: problem.Source, update: Collection[PackageName] | None
+) -> problem.Resolution:
+    """The answer in which what ``update`` names is as new as can be without moving another adapter of the project.
+
+    Only where these can't all stay may they move as well.
+    """
+    if not update:
+        return resolve(asked, source)
+    asked = replace(asked, first=frozenset(update))
+    others = {w.requirement.name for w in asked.wanted} - set(update)
+    stay = tuple(
+        problem.Wanted(Requirement(name, digest=locked.digest), LOCK_FILE, f"{name} {locked.version}")
+        for name, locked in asked.locked.items()
+        if name in others and locked.digest is not None
+    )
+    try:
+        return resolve(replace(asked, wanted=(*asked.wanted, *stay)), source)
+    except NoSolutionError:
+        return resolve(asked, source)
 
 
 def source_of(project: Project) -> _Source:

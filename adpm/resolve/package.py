@@ -155,6 +155,11 @@ class Package:
         chosen = (releases & self._kept) or (releases & self._finals) or releases
         return chosen.bit_length() - 1 if chosen else None
 
+    @property
+    def kept(self) -> int:
+        """The locked release, or all of its version where the lock names no digest."""
+        return self._kept
+
     def keeps(self, releases: int) -> bool:
         """Whether the locked release is among ``releases``."""
         return releases & self._kept != 0

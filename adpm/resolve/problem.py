@@ -70,6 +70,7 @@ class Problem:
     base: BaseIdentity | None = None
     locked: Mapping[PackageName, Locked] = field(default_factory=dict)
     prereleases: Prereleases = "if-necessary-or-explicit"
+    first: frozenset[PackageName] = frozenset()  # what is to be as new as can be, though locked packages move for it
 
 
 @dataclass(frozen=True, slots=True)
