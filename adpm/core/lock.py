@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from packaging.version import Version
 
@@ -12,6 +12,7 @@ from adpm.core.composition import Composition
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
 
 __all__ = ["Lock", "LockedAdapter", "LockedPackage"]
 
@@ -34,7 +35,7 @@ class LockedPackage:
     manifest: Blob
     card: Blob
     files: tuple[File, ...]  # sorted by path
-    requires: tuple[Requirement, ...] = ()  # sorted by name
+    requires: tuple[Requirement, ...] = ()  # as the project amends what the card says; sorted by name
 
     def blobs(self) -> Iterator[tuple[str, Blob]]:
         """Everything that must be in the store: (what it is, blob)."""
@@ -46,10 +47,14 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
+    """``rules`` are those that it was made with; ``before``: the moment that their ``exclude_newer`` then was."""
+
     base: BaseIdentity | None
     adapters: Mapping[Alias, LockedAdapter]
     compose: Mapping[str, Composition]
     packages: Mapping[PackageName, LockedPackage]
+    rules: Rules = field(default_factory=Rules)
+    before: str | None = None
 
     def names(self) -> Iterator[tuple[str, LockedPackage]]:
         """Every name a composition may use: aliases, then the names of packages that have none."""

@@ -11,6 +11,7 @@ from adpm.core.composition import Composition
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Metric
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
 
 __all__ = ["BaseSource", "Manifest", "PackageHeader", "RegistrySource", "Wanted"]
 
@@ -64,3 +65,4 @@ class Manifest:
     adapters: tuple[Wanted, ...] = ()
     compose: Mapping[str, Composition] = field(default_factory=dict)
     package: PackageHeader | None = None
+    rules: Rules = field(default_factory=Rules)

@@ -12,15 +12,18 @@ from packaging.version import Version
 from adpm import limits
 from adpm.core.composition import leaves, parse_composition
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.moment import cutoff
 from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
 from adpm.formats.base import base_node, base_value
 from adpm.formats.card import requires_node, requires_value
 from adpm.formats.json import open_json, pretty
 from adpm.formats.manifest import registry_name
 from adpm.formats.oci import package_path
-from adpm.formats.reader import Node, integer, map_of, parsed
+from adpm.formats.reader import Node, integer, map_of, parsed, text
+from adpm.formats.rules import rules_fields, rules_value
 
 __all__ = ["LOCK_FORMAT", "read_lock", "write_lock"]
 
@@ -37,6 +40,11 @@ def write_lock(lock: Lock) -> bytes:
     }
     if lock.base is not None:
         out["base"] = base_value(lock.base)
+    rules = rules_value(lock.rules)
+    if lock.before is not None:
+        rules["before"] = lock.before
+    if rules:
+        out["rules"] = rules
     return pretty(out)
 
 
@@ -74,11 +82,14 @@ def read_lock(data: bytes, source: str) -> Lock:
 def _lock(node: Node) -> Lock:
     fields = node.fields()
     fields.need("lock", _format)
+    rules, before = fields.get("rules", _rules) or (Rules(), None)
     lock = Lock(
         base=fields.get("base", base_node),
         adapters=fields.need("adapters", map_of(Alias.parse, _adapter)),
         compose=fields.need("compose", map_of(Alias.parse, parsed(parse_composition))),
         packages=fields.need("packages", _packages),
+        rules=rules,
+        before=before,
     )
     fields.close()
     if not node.document.faults:
@@ -89,6 +100,23 @@ def _lock(node: Node) -> Lock:
 def _format(node: Node) -> None:
     if node.value != LOCK_FORMAT or type(node.value) is not int:
         node.fail(f"this adpm reads lock format {LOCK_FORMAT}, this is {node.value!r}; use the adpm that wrote it")
+
+
+def _rules(node: Node) -> tuple[Rules, str | None]:
+    """The rules, and the moment that belongs to ``exclude-newer``."""
+    fields = node.fields()
+    rules, before = rules_fields(fields), fields.get("before", _moment)
+    fields.close()
+    if ("exclude-newer" in fields) != ("before" in fields):
+        node.fail("must have both 'exclude-newer' and 'before', or neither")
+    return rules, before
+
+
+def _moment(node: Node) -> str:
+    value = text(node)
+    if cutoff(value) != value or value[10:11] != "T":
+        node.fail(f"{value[:80]!r} is not a moment such as 2026-01-31T12:00:00Z")
+    return value
 
 
 def _adapter(node: Node) -> LockedAdapter:

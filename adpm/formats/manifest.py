@@ -13,6 +13,7 @@ from adpm.core.requirement import Requirement
 from adpm.errors import UsageError
 from adpm.formats.card import language, license_, metric, task
 from adpm.formats.reader import Node, list_of, map_of, parsed, text
+from adpm.formats.rules import rules_fields
 from adpm.formats.yaml import YamlDocument, open_yaml
 
 __all__ = ["open_manifest", "read_manifest", "registry_name"]
@@ -56,11 +57,13 @@ def _manifest(node: Node) -> Manifest:
         adapters=fields.get("adapters", _adapters, default=()),
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
         package=fields.get("package", _package),
+        rules=rules_fields(fields),
     )
     fields.close()
     if not node.document.faults:
         _check_registries(node, manifest)
         _check_compositions(node, manifest)
+        _check_exclusions(node, manifest)
     return manifest
 
 
@@ -155,6 +158,13 @@ def _check_compositions(node: Node, manifest: Manifest) -> None:
         for leaf in dict.fromkeys(leaves(composition)):
             if leaf not in aliases and not _may_be_package(leaf):
                 node.document.report(("compose", str(name)), f"{leaf!r} is no alias under adapters")
+
+
+def _check_exclusions(node: Node, manifest: Manifest) -> None:
+    """What the project itself wants can't be excluded: that is for what releases require."""
+    for wanted in manifest.adapters:
+        if wanted.requirement.name in manifest.rules.exclude:
+            node.document.report(("exclude",), f"{wanted.requirement.name} is wanted under adapters.{wanted.alias}")
 
 
 def _may_be_package(leaf: str) -> bool:

@@ -7,15 +7,18 @@ into the store: the install that follows need not fetch them again.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from adpm import limits
 from adpm.core.composition import leaves
 from adpm.core.events import Changed, Listener, ignore
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.moment import moment_of
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
+from adpm.core.requirement import Requirement
 from adpm.errors import CompositionError, LockOutdatedError, UsageError
 from adpm.ops.base import project_base
 from adpm.ops.changes import changes
@@ -44,12 +47,14 @@ def lock(
     *,
     update: Collection[PackageName] | None = None,
     offline: bool = False,
+    now: datetime | None = None,
     listener: Listener = ignore,
 ) -> Locked:
     """The lock that belongs to ``project``.
 
     A lock that already belongs to the manifest is kept without asking a registry. ``update`` names the packages that
-    may move to newer releases; an empty collection: all of them; None: only what must.
+    may move to newer releases; an empty collection: all of them; None: only what must. An ``exclude-newer`` that is an
+    age counts back from ``now`` (None: the clock), in every resolution anew.
     """
     before = project.lock()
     if before is not None and update is None and not any(differences(project.manifest, before)):
@@ -63,8 +68,21 @@ def lock(
     chain = open_chain(project)
     base = project_base(project)
     source = _Source(chain, project)
-    kept = _kept(before, update)
-    resolution = resolve(problem.Problem(_wanted(project), base, kept), source)
+    rules = project.manifest.rules
+    moment = None if rules.exclude_newer is None else moment_of(rules.exclude_newer, now or datetime.now(UTC))
+    lines = _Lines(project)
+    resolution = resolve(
+        problem.Problem(
+            wanted=tuple(lines.quote(wanted.requirement, wanted.line) for wanted in project.manifest.adapters),
+            base=base,
+            locked=_kept(project, before, update),
+            overrides=tuple(lines.quote(override.requirement, override.line) for override in rules.overrides),
+            exclude=frozenset(rules.exclude),
+            before=moment,
+            order=rules.resolution,
+        ),
+        source,
+    )
     after = Lock(
         base=base,
         adapters={
@@ -72,6 +90,8 @@ def lock(
         },
         compose=dict(project.manifest.compose),
         packages=_pin(source, store, before, list(resolution.chosen.values())),
+        rules=rules,
+        before=moment,
     )
     _check_compositions(after)
     found = tuple(changes(before, after))
@@ -85,6 +105,7 @@ class _Source:
 
     def __init__(self, chain: Chain, project: Project) -> None:
         self.chain = chain
+        self.rules = project.manifest.rules
         self.pins: dict[PackageName, str] = {}
         for wanted in project.manifest.adapters:
             name, registry = wanted.requirement.name, wanted.registry
@@ -112,25 +133,28 @@ class _Source:
             manifest=release.manifest,
             card=release.card,
             files=release.files,
-            requires=listing.requires,
+            requires=self.rules.amended(listing.requires),
         )
 
 
-def _wanted(project: Project) -> tuple[problem.Wanted, ...]:
-    lines = project.manifest_bytes.decode("utf-8").splitlines()
-    return tuple(
-        problem.Wanted(
-            wanted.requirement,
-            where=f"{MANIFEST_FILE}:{wanted.line}",
-            text=lines[wanted.line - 1].strip() if wanted.line else str(wanted.requirement),
-        )
-        for wanted in project.manifest.adapters
-    )
+class _Lines:
+    """The lines of a project's manifest, to be quoted in explanations."""
+
+    def __init__(self, project: Project) -> None:
+        self._lines = project.manifest_bytes.decode("utf-8").splitlines()
+
+    def quote(self, requirement: Requirement, line: int | None) -> problem.Wanted:
+        text = self._lines[line - 1].strip() if line else str(requirement)
+        return problem.Wanted(requirement, f"{MANIFEST_FILE}:{line}", text)
 
 
-def _kept(before: Lock | None, update: Collection[PackageName] | None) -> dict[PackageName, problem.Locked]:
-    """What the resolver should prefer: everything locked, but for what may move."""
+def _kept(
+    project: Project, before: Lock | None, update: Collection[PackageName] | None
+) -> dict[PackageName, problem.Locked]:
+    """What the resolver should prefer: everything locked, but for what may move; nothing where the order changed."""
     if before is None or (update is not None and not update):
+        return {}
+    if before.rules.resolution != project.manifest.rules.resolution:
         return {}
     return {
         name: problem.Locked(package.version, package.manifest.digest)
@@ -146,7 +170,7 @@ def _pin(source: _Source, store: Store, before: Lock | None, chosen: list[Listin
     for listing in chosen:
         known = None if before is None else before.packages.get(listing.name)
         if known is not None and known.manifest == listing.manifest and _same_registry(source, known):
-            packages[listing.name] = known
+            packages[listing.name] = replace(known, requires=source.rules.amended(listing.requires))
         else:
             new.append(listing)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +12,7 @@ from adpm import limits
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.lock import Lock
 from adpm.core.manifest import Manifest
+from adpm.core.rules import Rules
 from adpm.errors import DocumentError, LockOutdatedError, NotFoundError
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
@@ -54,6 +56,10 @@ class Project:
     def edited(self, data: bytes) -> Self:
         """This project with another manifest, not yet written."""
         return type(self)(self.root, read_manifest(data, MANIFEST_FILE), data)
+
+    def ruled(self, rules: Rules) -> Self:
+        """This project as if its manifest said ``rules``; what is written there stays."""
+        return replaced(self, manifest=replaced(self.manifest, rules=rules))
 
     @property
     def manifest_path(self) -> Path:
@@ -117,6 +123,7 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
             yield f"{alias} is locked but no longer asked for"
     if dict(manifest.compose) != dict(lock.compose):
         yield "the compositions differ"
+    yield from manifest.rules.differences(lock.rules)
     declared = {registry.name for registry in manifest.registries}
     for registry_name in sorted({package.registry for package in lock.packages.values()} - declared):
         yield f"the lock uses registry {registry_name}, which the manifest does not declare"
