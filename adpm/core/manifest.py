@@ -36,11 +36,16 @@ class RegistrySource:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One line of ``adapters:``; ``registry`` pins the registry to ask, ``line`` is where it stands in the file."""
+    """One line of ``adapters:``; ``registry`` pins the registry to ask, ``line`` is where it stands in the file.
+
+    ``base``: which of the project's ``bases`` it is for. ``slot``: a release of its own beside another of the package.
+    """
 
     alias: Alias
     requirement: Requirement
     registry: str | None = None
+    base: str | None = None
+    slot: str | None = None
     line: int | None = field(default=None, compare=False)
 
 
@@ -60,9 +65,12 @@ class PackageHeader:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
+    """``base`` or ``bases``, which have names, are given, not both; with ``bases`` each adapter says which it is for."""
+
     base: BaseSource | None = None
     registries: tuple[RegistrySource, ...] = ()
     adapters: tuple[Wanted, ...] = ()
     compose: Mapping[str, Composition] = field(default_factory=dict)
     package: PackageHeader | None = None
     rules: Rules = field(default_factory=Rules)
+    bases: Mapping[str, BaseSource] = field(default_factory=dict)

@@ -53,6 +53,7 @@ def _manifest(node: Node) -> Manifest:
     fields = node.fields()
     manifest = Manifest(
         base=fields.get("base", _base),
+        bases=fields.get("bases", map_of(Alias.parse, _base), default={}),
         registries=fields.get("registries", list_of(_registry, most=limits.REGISTRIES), default=()),
         adapters=fields.get("adapters", _adapters, default=()),
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
@@ -62,6 +63,7 @@ def _manifest(node: Node) -> Manifest:
     fields.close()
     if not node.document.faults:
         _check_registries(node, manifest)
+        _check_bases(node, manifest)
         _check_compositions(node, manifest)
         _check_exclusions(node, manifest)
     return manifest
@@ -109,10 +111,11 @@ def _wanted(node: Node) -> Wanted:
     fields = node.fields()
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
+    base, slot = fields.get("base", parsed(Alias.parse)), fields.get("slot", parsed(Alias.parse))
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
-    return Wanted(alias, requirement, registry, node.line)
+    return Wanted(alias, requirement, registry, base, slot, node.line)
 
 
 def _package(node: Node) -> PackageHeader:
@@ -149,6 +152,18 @@ def _check_registries(node: Node, manifest: Manifest) -> None:
             node.document.report(
                 ("adapters", str(wanted.alias)), f"no registry named {wanted.registry!r} is declared{known}"
             )
+
+
+def _check_bases(node: Node, manifest: Manifest) -> None:
+    if manifest.base is not None and manifest.bases:
+        node.document.report(("bases",), "a project has 'base' or 'bases', not both")
+    declared = f"; declared are {', '.join(manifest.bases)}" if manifest.bases else ""
+    for wanted in manifest.adapters:
+        path = ("adapters", str(wanted.alias))
+        if wanted.base is None and manifest.bases:
+            node.document.report(path, f"does not say which base it is for{declared}")
+        elif wanted.base is not None and wanted.base not in manifest.bases:
+            node.document.report(path, f"no base named {wanted.base!r} is declared under bases{declared}")
 
 
 def _check_compositions(node: Node, manifest: Manifest) -> None:

@@ -11,22 +11,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from adpm import limits
-from adpm.core.composition import leaves
 from adpm.core.events import Changed, Listener, ignore
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.moment import moment_of
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
-from adpm.core.requirement import Requirement
 from adpm.errors import CompositionError, LockOutdatedError, UsageError
-from adpm.ops.base import project_base
+from adpm.ops.base import project_bases
 from adpm.ops.changes import changes
+from adpm.ops.choose import Choice, choose
 from adpm.ops.project import Project, differences
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
-from adpm.resolve import problem
-from adpm.resolve.solve import resolve
 from adpm.store.parallel import in_parallel
 from adpm.store.store import Batch, Store
 
@@ -45,14 +42,14 @@ def lock(
     project: Project,
     store: Store,
     *,
-    update: Collection[PackageName] | None = None,
+    update: Collection[str] | None = None,
     offline: bool = False,
     now: datetime | None = None,
     listener: Listener = ignore,
 ) -> Locked:
     """The lock that belongs to ``project``.
 
-    A lock that already belongs to the manifest is kept without asking a registry. ``update`` names the packages that
+    A lock that already belongs to the manifest is kept without asking a registry. ``update``: the keys of the packages that
     may move to newer releases; an empty collection: all of them; None: only what must. An ``exclude-newer`` that is an
     age counts back from ``now`` (None: the clock), in every resolution anew.
     """
@@ -65,31 +62,17 @@ def lock(
             "adapter.lock does not belong to adapter.yaml, and resolving it anew needs the registries",
             hint="run the command once without --offline",
         )
-    chain = open_chain(project)
-    base = project_base(project)
-    source = _Source(chain, project)
+    source = _Source(open_chain(project), project)
+    bases = project_bases(project)
     rules = project.manifest.rules
     moment = None if rules.exclude_newer is None else moment_of(rules.exclude_newer, now or datetime.now(UTC))
-    lines = _Lines(project)
-    resolution = resolve(
-        problem.Problem(
-            wanted=tuple(lines.quote(wanted.requirement, wanted.line) for wanted in project.manifest.adapters),
-            base=base,
-            locked=_kept(project, before, update),
-            overrides=tuple(lines.quote(override.requirement, override.line) for override in rules.overrides),
-            exclude=frozenset(rules.exclude),
-            before=moment,
-            order=rules.resolution,
-        ),
-        source,
-    )
+    choices = choose(project, source, bases, before=before, update=update, moment=moment)
     after = Lock(
-        base=base,
-        adapters={
-            wanted.alias: LockedAdapter(wanted.requirement, wanted.registry) for wanted in project.manifest.adapters
-        },
+        base=bases.get(None),
+        bases={name: base for name, base in bases.items() if name is not None and base is not None},
+        adapters={w.alias: LockedAdapter(w.requirement, w.registry, w.base, w.slot) for w in project.manifest.adapters},
         compose=dict(project.manifest.compose),
-        packages=_pin(source, store, before, list(resolution.chosen.values())),
+        packages=_pin(source, store, before, choices),
         rules=rules,
         before=moment,
     )
@@ -119,8 +102,9 @@ class _Source:
     def candidates(self, name: PackageName) -> Sequence[Listing]:
         return self.chain.find(name, self.pins.get(name)).listings
 
-    def pin(self, listing: Listing, batch: Batch) -> LockedPackage:
-        """The lock's entry for ``listing``, after its card and its index entry were found to agree."""
+    def pin(self, choice: Choice, batch: Batch) -> LockedPackage:
+        """The lock's entry for a release, after its card and its index entry were found to agree."""
+        listing = choice.listing
         registry = self.chain.find(listing.name, self.pins.get(listing.name)).registry
         confirmed = registry.confirmed(listing)
         release = confirmed.release
@@ -134,50 +118,26 @@ class _Source:
             card=release.card,
             files=release.files,
             requires=self.rules.amended(listing.requires),
+            base=choice.base,
+            slot=choice.slot,
         )
 
 
-class _Lines:
-    """The lines of a project's manifest, to be quoted in explanations."""
-
-    def __init__(self, project: Project) -> None:
-        self._lines = project.manifest_bytes.decode("utf-8").splitlines()
-
-    def quote(self, requirement: Requirement, line: int | None) -> problem.Wanted:
-        text = self._lines[line - 1].strip() if line else str(requirement)
-        return problem.Wanted(requirement, f"{MANIFEST_FILE}:{line}", text)
-
-
-def _kept(
-    project: Project, before: Lock | None, update: Collection[PackageName] | None
-) -> dict[PackageName, problem.Locked]:
-    """What the resolver should prefer: everything locked, but for what may move; nothing where the order changed."""
-    if before is None or (update is not None and not update):
-        return {}
-    if before.rules.resolution != project.manifest.rules.resolution:
-        return {}
-    return {
-        name: problem.Locked(package.version, package.manifest.digest)
-        for name, package in before.packages.items()
-        if update is None or name not in update
-    }
-
-
-def _pin(source: _Source, store: Store, before: Lock | None, chosen: list[Listing]) -> dict[PackageName, LockedPackage]:
+def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choice]) -> dict[str, LockedPackage]:
     """Lock entries for the chosen releases; what was locked before is not fetched again."""
-    packages: dict[PackageName, LockedPackage] = {}
-    new: list[Listing] = []
-    for listing in chosen:
-        known = None if before is None else before.packages.get(listing.name)
-        if known is not None and known.manifest == listing.manifest and _same_registry(source, known):
-            packages[listing.name] = replace(known, requires=source.rules.amended(listing.requires))
+    packages: dict[str, LockedPackage] = {}
+    new: list[Choice] = []
+    for choice in choices:
+        known = None if before is None else before.packages.get(choice.key)
+        if known is not None and known.manifest == choice.listing.manifest and _same_registry(source, known):
+            packages[choice.key] = replace(known, requires=source.rules.amended(choice.listing.requires))
         else:
-            new.append(listing)
+            new.append(choice)
 
     with store.batch() as batch:
 
-        def pin(listing: Listing) -> None:
-            packages[listing.name] = source.pin(listing, batch)
+        def pin(choice: Choice) -> None:
+            packages[choice.key] = source.pin(choice, batch)
 
         in_parallel(pin, new, threads=limits.CONNECTIONS)
     return dict(sorted(packages.items()))
@@ -188,13 +148,14 @@ def _same_registry(source: _Source, known: LockedPackage) -> bool:
 
 
 def _check_compositions(lock: Lock) -> None:
-    known = [name for name, _ in lock.names()]
     for name, composition in lock.compose.items():
-        unknown = [leaf for leaf in leaves(composition) if leaf not in known]
-        if unknown:
+        unknown = lock.unknown(composition)
+        if unknown is not None:
+            known = [name for base in lock.bases or (None,) for name, _ in lock.names(base)]
+            apart = f"; only adapters for one base can act together: {', '.join(lock.bases)}" if lock.bases else ""
             raise CompositionError(
                 "composition-unknown-name",
-                f"compose.{name} uses {unknown[0]!r}, which is not locked",
+                f"compose.{name} uses {unknown!r}, which is not locked{' for that base' if lock.bases else ''}",
                 cause=f"{name}: {composition}",
-                hint=f"names that can be used: {', '.join(known) or 'none'}",
+                hint=f"names that can be used: {', '.join(dict.fromkeys(known)) or 'none'}{apart}",
             )

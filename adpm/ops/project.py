@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Self
 
 from adpm import limits
+from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
-from adpm.core.lock import Lock
-from adpm.core.manifest import Manifest
+from adpm.core.lock import Lock, LockedAdapter
+from adpm.core.manifest import BaseSource, Manifest, Wanted
 from adpm.core.rules import Rules
 from adpm.errors import DocumentError, LockOutdatedError, NotFoundError
 from adpm.formats.lock import read_lock, write_lock
@@ -104,11 +105,12 @@ class Project:
 
 def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
     """How the lock does not belong to the manifest, a sentence each; nothing where it does. Asks no network."""
-    base, locked = manifest.base, lock.base
-    for part in ("model", "revision"):
-        wanted, has = getattr(base, part, None), getattr(locked, part, None)
-        if wanted != has:
-            yield f"the base's {part} is {wanted or 'not named'}; the lock has {has or 'none'}"
+    for name in sorted({*manifest.bases, *lock.bases}):
+        if name not in lock.bases or name not in manifest.bases:
+            yield f"the base {name} is {'not locked' if name in manifest.bases else 'locked but no longer declared'}"
+        else:
+            yield from _base_differences(f"the base {name}", manifest.bases[name], lock.bases[name])
+    yield from _base_differences("the base", manifest.base, lock.base)
     wanted_aliases = {wanted.alias: wanted for wanted in manifest.adapters}
     for alias, wanted_adapter in wanted_aliases.items():
         adapter = lock.adapters.get(alias)
@@ -116,6 +118,8 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
             yield f"{alias} is not locked"
         elif str(adapter.requirement) != str(wanted_adapter.requirement):
             yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {adapter.requirement}"
+        elif (adapter.base, adapter.slot) != (wanted_adapter.base, wanted_adapter.slot):
+            yield f"{alias} is for {_place(wanted_adapter)}; in the lock it is for {_place(adapter)}"
         elif adapter.registry != wanted_adapter.registry:
             yield f"{alias} asks registry {wanted_adapter.registry or 'any'}; the lock has {adapter.registry or 'any'}"
     for alias in lock.adapters:
@@ -127,3 +131,14 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
     declared = {registry.name for registry in manifest.registries}
     for registry_name in sorted({package.registry for package in lock.packages.values()} - declared):
         yield f"the lock uses registry {registry_name}, which the manifest does not declare"
+
+
+def _base_differences(what: str, wanted: BaseSource | None, locked: BaseIdentity | None) -> Iterator[str]:
+    for part in ("model", "revision"):
+        wants, has = getattr(wanted, part, None), getattr(locked, part, None)
+        if wants != has:
+            yield f"{what}'s {part} is {wants or 'not named'}; the lock has {has or 'none'}"
+
+
+def _place(entry: Wanted | LockedAdapter) -> str:
+    return f"{f'base {entry.base}' if entry.base else 'the base'}{f', slot {entry.slot}' if entry.slot else ''}"

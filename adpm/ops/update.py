@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adpm.core.events import Listener, ignore
+from adpm.core.lock import package_key
 from adpm.core.names import Alias
 from adpm.errors import NotFoundError
 from adpm.ops.lock import Locked, lock
@@ -16,7 +17,7 @@ __all__ = ["update"]
 
 def update(project: Project, store: Store, aliases: Sequence[str] = (), *, listener: Listener = ignore) -> Locked:
     """The lock in which ``aliases`` (none: all) may move to the newest releases that the manifest allows."""
-    wanted = {wanted.alias: wanted.requirement.name for wanted in project.manifest.adapters}
+    wanted = {w.alias: package_key(w.requirement.name, w.base, w.slot) for w in project.manifest.adapters}
     unknown = [alias for alias in aliases if alias not in wanted]
     if unknown:
         raise NotFoundError(

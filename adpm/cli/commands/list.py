@@ -24,6 +24,8 @@ def command(output: Output, *, as_json: bool) -> None:
                 "release": row.package.manifest.digest,
                 "size": row.size,
                 "registry": row.package.registry,
+                "base": row.package.base,
+                "slot": row.package.slot,
             }
             for row in found
         ]
@@ -31,7 +33,7 @@ def command(output: Output, *, as_json: bool) -> None:
         return
     output.table(
         [
-            (row.alias or "-", row.package.name, str(row.package.version), size_text(row.size), row.package.registry)
+            (row.alias or "-", row.package.key, str(row.package.version), size_text(row.size), row.package.registry)
             for row in found
         ],
         header=("ALIAS", "PACKAGE", "VERSION", "SIZE", "REGISTRY"),

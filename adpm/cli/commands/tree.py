@@ -41,7 +41,7 @@ def _lines(branches: Sequence[Branch], indent: str) -> Iterator[str]:
 def _label(branch: Branch) -> str:
     wanted = f" ({branch.requirement.constraint})" if branch.requirement.constraint else ""
     again = " (its requirements stand above)" if branch.seen else ""
-    return f"{branch.package.name} {branch.package.version}{wanted}{again}"
+    return f"{branch.package.key} {branch.package.version}{wanted}{again}"
 
 
 def _value(branch: Branch) -> dict[str, Any]:
