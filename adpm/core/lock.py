@@ -13,13 +13,14 @@ from adpm.core.names import Alias, PackageName
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
+from adpm.core.source import Source
 
 __all__ = ["Lock", "LockedAdapter", "LockedPackage", "package_key"]
 
 
 @dataclass(frozen=True, slots=True)
 class LockedAdapter:
-    """What the manifest asked for under an alias when the lock was made."""
+    """What the manifest asked for under an alias when the lock was made; of a direct source, the package it holds."""
 
     requirement: Requirement
     registry: str | None = None
@@ -34,21 +35,29 @@ class LockedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """One release, and the *name* of its registry: the address may differ from machine to machine."""
+    """One release, and where it is from: the *name* of its registry, whose address may differ from machine to machine,
+    or its direct source. Exactly one of the two is given.
+    """
 
     name: PackageName
     version: Version
-    registry: str
+    registry: str | None
     manifest: Blob
     card: Blob
     files: tuple[File, ...]  # sorted by path
     requires: tuple[Requirement, ...] = ()  # as the project amends what the card says; sorted by name
+    source: Source | None = None
     base: str | None = None  # of the project's several bases, the one that it is for
     slot: str | None = None
 
     @property
     def key(self) -> str:
         return package_key(self.name, self.base, self.slot)
+
+    @property
+    def origin(self) -> str:
+        """Where it is from, in a word: the registry's name, or the source."""
+        return self.registry if self.registry is not None else str(self.source)
 
     def blobs(self) -> Iterator[tuple[str, Blob]]:
         """Everything that must be in the store: (what it is, blob)."""
@@ -62,8 +71,8 @@ class LockedPackage:
 class Lock:
     """``rules`` are those that it was made with; ``before``: the moment that their ``exclude_newer`` then was.
 
-    ``bases``: the project's bases by name, where it has several; ``base`` is None then. ``packages``: by ``key``, which is
-    the package's name alone unless there are several bases or slots.
+    ``bases``: the project's bases by name, where it has several; ``base`` is None then. ``packages``: by ``key``, which
+    is the package's name alone unless there are several bases or slots.
     """
 
     base: BaseIdentity | None

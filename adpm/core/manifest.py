@@ -12,6 +12,7 @@ from adpm.core.names import Alias, PackageName
 from adpm.core.release import Metric
 from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
+from adpm.core.source import Source
 
 __all__ = ["BaseSource", "Manifest", "PackageHeader", "RegistrySource", "Wanted"]
 
@@ -36,13 +37,14 @@ class RegistrySource:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One line of ``adapters:``; ``registry`` pins the registry to ask, ``line`` is where it stands in the file.
+    """One line of ``adapters:``: a release to choose from registries, or the direct source that holds the one.
 
-    ``base``: which of the project's ``bases`` it is for. ``slot``: a release of its own beside another of the package.
+    ``registry`` pins the registry to ask; ``line`` is where it stands in the file. ``base``: which of the project's
+    ``bases`` it is for. ``slot``: a release of its own beside another of the package.
     """
 
     alias: Alias
-    requirement: Requirement
+    requirement: Requirement | Source
     registry: str | None = None
     base: str | None = None
     slot: str | None = None
@@ -65,7 +67,7 @@ class PackageHeader:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """``base`` or ``bases``, which have names, are given, not both; with ``bases`` each adapter says which it is for."""
+    """``base`` or ``bases``, which have names, is given, not both; with ``bases`` each adapter says which it is for."""
 
     base: BaseSource | None = None
     registries: tuple[RegistrySource, ...] = ()

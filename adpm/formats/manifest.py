@@ -10,10 +10,12 @@ from adpm.core.composition import leaves, parse_composition
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
+from adpm.core.source import is_source, parse_source
 from adpm.errors import UsageError
 from adpm.formats.card import language, license_, metric, task
-from adpm.formats.reader import Node, list_of, map_of, parsed, text
+from adpm.formats.reader import Fields, Node, list_of, map_of, parsed, text
 from adpm.formats.rules import rules_fields
+from adpm.formats.source import wanted_source
 from adpm.formats.yaml import YamlDocument, open_yaml
 
 __all__ = ["open_manifest", "read_manifest", "registry_name"]
@@ -107,15 +109,38 @@ def _adapters(node: Node) -> tuple[Wanted, ...]:
 def _wanted(node: Node) -> Wanted:
     alias = Alias(node.path[-1])  # checked by map_of
     if isinstance(node.value, str):
-        return Wanted(alias, Requirement.parse(text(node)), line=node.line)
+        line = text(node)
+        return Wanted(alias, parse_source(line) if is_source(line) else Requirement.parse(line), line=node.line)
     fields = node.fields()
+    kind = _source_kind(node, fields)
+    if kind is not None:
+        source = wanted_source(node, fields, kind)
+        base, slot = _place(fields)
+        fields.close()
+        return Wanted(alias, source, None, base, slot, node.line)
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
-    base, slot = fields.get("base", parsed(Alias.parse)), fields.get("slot", parsed(Alias.parse))
+    base, slot = _place(fields)
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
     return Wanted(alias, requirement, registry, base, slot, node.line)
+
+
+def _place(fields: Fields) -> tuple[str | None, str | None]:
+    """The base and the slot that an adapter is for."""
+    return fields.get("base", parsed(Alias.parse)), fields.get("slot", parsed(Alias.parse))
+
+
+def _source_kind(node: Node, fields: Fields) -> str | None:
+    """The key under which a mapping names a direct source; None where it wants a package from the registries."""
+    given = [key for key in ("package", "path", "git") if key in fields]
+    if len(given) > 1:
+        node.fail(f"has {' and '.join(map(repr, given))}: an adapter comes from one place")
+    if given in (["path"], ["git"]):
+        return given[0]
+    package = fields.get("package", lambda value: value.value)
+    return "package" if isinstance(package, str) and is_source(package) else None
 
 
 def _package(node: Node) -> PackageHeader:
@@ -178,7 +203,7 @@ def _check_compositions(node: Node, manifest: Manifest) -> None:
 def _check_exclusions(node: Node, manifest: Manifest) -> None:
     """What the project itself wants can't be excluded: that is for what releases require."""
     for wanted in manifest.adapters:
-        if wanted.requirement.name in manifest.rules.exclude:
+        if isinstance(wanted.requirement, Requirement) and wanted.requirement.name in manifest.rules.exclude:
             node.document.report(("exclude",), f"{wanted.requirement.name} is wanted under adapters.{wanted.alias}")
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from adpm.core.base import BaseIdentity
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, package_key
 from adpm.core.manifest import Wanted
-from adpm.core.names import PackageName
+from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.errors import NoSolutionError
@@ -23,7 +23,13 @@ from adpm.ops.project import Project
 from adpm.resolve import problem
 from adpm.resolve.solve import resolve
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Candidates", "Choice", "choose"]
+
+
+class Candidates(Protocol):
+    """As ``resolve.problem.Source``, for a package or for what it is in a slot."""
+
+    def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]: ...
 
 
 class Choice(NamedTuple):
@@ -40,7 +46,8 @@ class Choice(NamedTuple):
 
 def choose(
     project: Project,
-    source: problem.Source,
+    source: Candidates,
+    direct: Mapping[Alias, Listing],
     bases: Mapping[str | None, BaseIdentity | None],
     *,
     before: Lock | None,
@@ -49,14 +56,15 @@ def choose(
 ) -> list[Choice]:
     """A release for each package that ``project`` needs on each base.
 
+    ``direct``: by alias, the one release that its direct source holds.
     ``before`` is preferred, but for the packages with a key in ``update`` (empty: all; None: none). Raises what
     ``resolve`` does.
     """
     kept = _kept(project, before, update)
     choices = []
     for base, identity in bases.items():
-        wanted = [w for w in project.manifest.adapters if w.base == base]
-        slotted = _Slotted(source, {_node(w.requirement.name, w.slot) for w in wanted if w.slot is not None})
+        wanted = [_Line(w, direct.get(w.alias)) for w in project.manifest.adapters if w.base == base]
+        slotted = _Slotted(source, {_node(w.pinned.name, w.wanted.slot) for w in wanted if w.wanted.slot is not None})
         asked = _problem(project, wanted, slotted.nodes)
         asked = replace(asked, base=identity, locked=kept.get(base, {}), before=moment)
         try:
@@ -69,16 +77,31 @@ def choose(
     return choices
 
 
+class _Line(NamedTuple):
+    """A line under ``adapters:``, with the release if it names a direct source."""
+
+    wanted: Wanted
+    direct: Listing | None
+
+    @property
+    def pinned(self) -> Requirement:
+        """What the resolver is to choose: of a direct source, the one release that it holds."""
+        if isinstance(self.wanted.requirement, Requirement):
+            return self.wanted.requirement
+        assert self.direct is not None  # noqa: S101 - the caller took every source
+        return Requirement(self.direct.name, digest=self.direct.manifest.digest)
+
+
 class _Slotted:
     """A source in which the packages in slots are packages of their own."""
 
-    def __init__(self, source: problem.Source, nodes: Collection[PackageName]) -> None:
+    def __init__(self, source: Candidates, nodes: Collection[PackageName]) -> None:
         self.nodes = nodes
         self._source = source
 
     def candidates(self, name: PackageName) -> Sequence[Listing]:
         package, slot = _parts(name)
-        listings = self._source.candidates(package)
+        listings = self._source.candidates(package, slot)
         return listings if slot is None else [self._in_slot(listing, slot) for listing in listings]
 
     def _in_slot(self, listing: Listing, slot: str) -> Listing:
@@ -91,7 +114,7 @@ class _Slotted:
         package, slot = _parts(listing.name)
         if slot is None:
             return listing
-        return next(entry for entry in self._source.candidates(package) if entry.manifest == listing.manifest)
+        return next(entry for entry in self._source.candidates(package, slot) if entry.manifest == listing.manifest)
 
 
 def _node(name: PackageName, slot: str | None) -> PackageName:
@@ -103,7 +126,7 @@ def _parts(node: PackageName) -> tuple[PackageName, str | None]:
     return PackageName(name), slot or None
 
 
-def _problem(project: Project, wanted: Sequence[Wanted], slots: Collection[PackageName]) -> problem.Problem:
+def _problem(project: Project, wanted: Sequence[_Line], slots: Collection[PackageName]) -> problem.Problem:
     rules, text = project.manifest.rules, project.manifest_bytes.decode("utf-8").splitlines()
 
     def quote(requirement: Requirement, slot: str | None, line: int | None) -> problem.Wanted:
@@ -115,10 +138,10 @@ def _problem(project: Project, wanted: Sequence[Wanted], slots: Collection[Packa
     overrides = []
     for override in rules.overrides:
         name = override.requirement.name
-        for slot in (None, *sorted(slot for package, slot in map(_parts, slots) if slot and package == name)):
-            overrides.append(quote(override.requirement, slot, override.line))
+        own = sorted(slot for package, slot in map(_parts, slots) if slot is not None and package == name)
+        overrides += [quote(override.requirement, slot, override.line) for slot in (None, *own)]
     return problem.Problem(
-        wanted=tuple(quote(w.requirement, w.slot, w.line) for w in wanted),
+        wanted=tuple(quote(w.pinned, w.wanted.slot, w.wanted.line) for w in wanted),
         overrides=tuple(overrides),
         exclude=frozenset(rules.exclude),
         order=rules.resolution,

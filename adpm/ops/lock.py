@@ -6,7 +6,8 @@ into the store: the install that follows need not fetch them again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -15,13 +16,17 @@ from adpm.core.events import Changed, Listener, ignore
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.moment import moment_of
-from adpm.core.names import PackageName
+from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
-from adpm.errors import CompositionError, LockOutdatedError, UsageError
+from adpm.core.requirement import Requirement
+from adpm.core.source import Source, as_wanted
+from adpm.errors import CompositionError, LockOutdatedError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
+from adpm.ops.belongs import out_of_date
 from adpm.ops.changes import changes
 from adpm.ops.choose import Choice, choose
-from adpm.ops.project import Project, differences
+from adpm.ops.direct import Direct, take
+from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
 from adpm.store.parallel import in_parallel
@@ -49,12 +54,12 @@ def lock(
 ) -> Locked:
     """The lock that belongs to ``project``.
 
-    A lock that already belongs to the manifest is kept without asking a registry. ``update``: the keys of the packages that
-    may move to newer releases; an empty collection: all of them; None: only what must. An ``exclude-newer`` that is an
-    age counts back from ``now`` (None: the clock), in every resolution anew.
+    A lock that already belongs to the manifest is kept without asking a registry. ``update``: the keys of the packages
+    that may move to newer releases; an empty collection: all of them; None: only what must. An ``exclude-newer`` that
+    is an age counts back from ``now`` (None: the clock), in every resolution anew.
     """
     before = project.lock()
-    if before is not None and update is None and not any(differences(project.manifest, before)):
+    if before is not None and update is None and not any(out_of_date(project, before, store)):
         return Locked(before, ())
     if offline:
         raise LockOutdatedError(
@@ -62,15 +67,27 @@ def lock(
             "adapter.lock does not belong to adapter.yaml, and resolving it anew needs the registries",
             hint="run the command once without --offline",
         )
-    source = _Source(open_chain(project), project)
-    bases = project_bases(project)
-    rules = project.manifest.rules
+    direct = _directs(project, before, update, store, listener)
+    source = _Source(open_chain(project), project, direct)
+    bases, rules = project_bases(project), project.manifest.rules
     moment = None if rules.exclude_newer is None else moment_of(rules.exclude_newer, now or datetime.now(UTC))
-    choices = choose(project, source, bases, before=before, update=update, moment=moment)
+    try:
+        choices = choose(
+            project,
+            source,
+            {alias: found.listing for alias, found in direct.items()},
+            bases,
+            before=before,
+            update=update,
+            moment=moment,
+        )
+    except NoSolutionError as error:
+        error.cause = "\n".join([error.cause or "", *_said_of_sources(error.cause or "", direct)])
+        raise
     after = Lock(
         base=bases.get(None),
         bases={name: base for name, base in bases.items() if name is not None and base is not None},
-        adapters={w.alias: LockedAdapter(w.requirement, w.registry, w.base, w.slot) for w in project.manifest.adapters},
+        adapters=_adapters(project, direct),
         compose=dict(project.manifest.compose),
         packages=_pin(source, store, before, choices),
         rules=rules,
@@ -84,43 +101,106 @@ def lock(
 
 
 class _Source:
-    """The chain as the resolver sees it: a package's candidates, from the registry that the manifest pins for it."""
+    """The chain as the resolver sees it: a package's candidates, from where the manifest wants it from."""
 
-    def __init__(self, chain: Chain, project: Project) -> None:
+    def __init__(self, chain: Chain, project: Project, direct: Mapping[Alias, Direct]) -> None:
         self.chain = chain
         self.rules = project.manifest.rules
+        self.direct: dict[tuple[PackageName, str | None], Direct] = {}
         self.pins: dict[PackageName, str] = {}
         for wanted in project.manifest.adapters:
+            if not isinstance(wanted.requirement, Requirement):
+                self.direct[direct[wanted.alias].listing.name, wanted.slot] = direct[wanted.alias]
+                continue
             name, registry = wanted.requirement.name, wanted.registry
             if registry is not None and self.pins.setdefault(name, registry) != registry:
                 raise UsageError(
                     "registry-pins-differ",
                     f"{MANIFEST_FILE} wants {name} from {self.pins[name]} and from {registry}",
-                    hint="name one registry for it; a project holds one release of a package",
+                    hint="name one registry for it; a project takes a package from one place",
                 )
 
-    def candidates(self, name: PackageName) -> Sequence[Listing]:
+    def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]:
+        if (name, slot) in self.direct:
+            return [self.direct[name, slot].listing]
         return self.chain.find(name, self.pins.get(name)).listings
 
     def pin(self, choice: Choice, batch: Batch) -> LockedPackage:
         """The lock's entry for a release, after its card and its index entry were found to agree."""
         listing = choice.listing
+        direct = self.direct.get((listing.name, choice.slot))
+        if direct is not None:
+            return self.amended(direct.locked, choice)
         registry = self.chain.find(listing.name, self.pins.get(listing.name)).registry
         confirmed = registry.confirmed(listing)
         release = confirmed.release
         batch.put([confirmed.manifest_data], release.manifest)
         batch.put([confirmed.card_data], release.card)
-        return LockedPackage(
+        package = LockedPackage(
             name=listing.name,
             version=listing.version,
             registry=registry.name,
             manifest=release.manifest,
             card=release.card,
             files=release.files,
-            requires=self.rules.amended(listing.requires),
-            base=choice.base,
-            slot=choice.slot,
         )
+        return self.amended(package, choice)
+
+    def amended(self, package: LockedPackage, choice: Choice) -> LockedPackage:
+        """The entry with the base and slot that it was chosen for, requiring what it does in this project."""
+        requires = self.rules.amended(choice.listing.requires)
+        return replace(package, requires=requires, base=choice.base, slot=choice.slot)
+
+    def still(self, known: LockedPackage) -> bool:
+        """Whether a locked package is still taken from where it was."""
+        direct = self.direct.get((known.name, known.slot))
+        if direct is not None or known.source is not None:
+            return direct is not None and direct.source == known.source
+        return self.chain.find(known.name, self.pins.get(known.name)).registry.name == known.registry
+
+
+def _directs(
+    project: Project, before: Lock | None, update: Collection[str] | None, store: Store, listener: Listener
+) -> dict[Alias, Direct]:
+    """What the direct sources hold, by alias. A commit that is locked is kept, unless its package may move."""
+    kept: dict[Source, Source] = {}
+    if before is not None and (update is None or update):
+        for package in before.packages.values():
+            if package.source is not None and (update is None or package.key not in update):
+                kept[as_wanted(package.source)] = package.source
+    found: dict[Alias, Direct] = {}
+    names: dict[tuple[PackageName, str | None], Source] = {}
+    for wanted in project.manifest.adapters:
+        if isinstance(wanted.requirement, Requirement):
+            continue
+        direct = take(kept.get(wanted.requirement, wanted.requirement), project.root, store, listener)
+        name = direct.listing.name
+        if names.setdefault((name, wanted.slot), wanted.requirement) != wanted.requirement:
+            raise UsageError(
+                "sources-differ",
+                f"{MANIFEST_FILE} takes {name} from {names[name, wanted.slot]} and from {wanted.requirement}",
+                hint="take it from one of them, or give one of them a 'slot' of its own",
+            )
+        found[wanted.alias] = direct
+    return found
+
+
+def _said_of_sources(cause: str, direct: Mapping[Alias, Direct]) -> Iterator[str]:
+    """Where the packages of direct sources that ``cause`` speaks of are from: the registries' releases don't count."""
+    for found in direct.values():
+        listing = found.listing
+        if re.search(rf"\b{re.escape(listing.name)}(?![a-z0-9/._-]*[a-z0-9])", cause):
+            yield f"{listing.name} {listing.version} is taken from {found.source}."
+
+
+def _adapters(project: Project, direct: Mapping[Alias, Direct]) -> dict[Alias, LockedAdapter]:
+    """What was asked for: of a direct source, the package that it holds."""
+    out = {}
+    for wanted in project.manifest.adapters:
+        asked = wanted.requirement
+        requirement = asked if isinstance(asked, Requirement) else Requirement(direct[wanted.alias].listing.name)
+        out[wanted.alias] = LockedAdapter(requirement, wanted.registry, wanted.base, wanted.slot)
+    return out
 
 
 def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choice]) -> dict[str, LockedPackage]:
@@ -129,8 +209,8 @@ def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choic
     new: list[Choice] = []
     for choice in choices:
         known = None if before is None else before.packages.get(choice.key)
-        if known is not None and known.manifest == choice.listing.manifest and _same_registry(source, known):
-            packages[choice.key] = replace(known, requires=source.rules.amended(choice.listing.requires))
+        if known is not None and known.manifest == choice.listing.manifest and source.still(known):
+            packages[choice.key] = source.amended(known, choice)
         else:
             new.append(choice)
 
@@ -141,10 +221,6 @@ def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choic
 
         in_parallel(pin, new, threads=limits.CONNECTIONS)
     return dict(sorted(packages.items()))
-
-
-def _same_registry(source: _Source, known: LockedPackage) -> bool:
-    return source.chain.find(known.name, source.pins.get(known.name)).registry.name == known.registry
 
 
 def _check_compositions(lock: Lock) -> None:

@@ -14,6 +14,7 @@ from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter
 from adpm.core.manifest import BaseSource, Manifest, Wanted
 from adpm.core.rules import Rules
+from adpm.core.source import as_wanted
 from adpm.errors import DocumentError, LockOutdatedError, NotFoundError
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
@@ -116,8 +117,8 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
         adapter = lock.adapters.get(alias)
         if adapter is None:
             yield f"{alias} is not locked"
-        elif str(adapter.requirement) != str(wanted_adapter.requirement):
-            yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {adapter.requirement}"
+        elif str(wanted_adapter.requirement) != (asked := _asked(lock, adapter)):
+            yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {asked}"
         elif (adapter.base, adapter.slot) != (wanted_adapter.base, wanted_adapter.slot):
             yield f"{alias} is for {_place(wanted_adapter)}; in the lock it is for {_place(adapter)}"
         elif adapter.registry != wanted_adapter.registry:
@@ -129,7 +130,8 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
         yield "the compositions differ"
     yield from manifest.rules.differences(lock.rules)
     declared = {registry.name for registry in manifest.registries}
-    for registry_name in sorted({package.registry for package in lock.packages.values()} - declared):
+    used = {package.registry for package in lock.packages.values() if package.registry is not None}
+    for registry_name in sorted(used - declared):
         yield f"the lock uses registry {registry_name}, which the manifest does not declare"
 
 
@@ -142,3 +144,9 @@ def _base_differences(what: str, wanted: BaseSource | None, locked: BaseIdentity
 
 def _place(entry: Wanted | LockedAdapter) -> str:
     return f"{f'base {entry.base}' if entry.base else 'the base'}{f', slot {entry.slot}' if entry.slot else ''}"
+
+
+def _asked(lock: Lock, adapter: LockedAdapter) -> str:
+    """What the manifest said when the adapter was locked."""
+    source = lock.packages[adapter.key].source
+    return str(adapter.requirement if source is None else as_wanted(source))
