@@ -15,6 +15,7 @@ from adpm.core.files import LOCK_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.names import Digest
 from adpm.core.release import Blob
+from adpm.core.rules import Rules
 from adpm.errors import NotFoundError
 from adpm.formats.lock import read_lock
 from adpm.ops.changes import changes
@@ -34,10 +35,10 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class PackageChange:
-    """``change`` as elsewhere; the registry's names and the releases' digests; the files that differ, by path."""
+    """``change`` as elsewhere; where they are from and the releases' digests; the files that differ, by path."""
 
     change: Changed
-    registries: tuple[str | None, str | None]
+    origins: tuple[str | None, str | None]
     releases: tuple[Digest | None, Digest | None]
     files: tuple[FileChange, ...]
 
@@ -127,8 +128,8 @@ def _package(change: Changed, before: Lock, after: Lock) -> PackageChange:
     was, now = before.packages.get(change.package), after.packages.get(change.package)
     return PackageChange(
         change,
-        registries=(was and was.registry, now and now.registry),
-        releases=(was and was.manifest.digest, now and now.manifest.digest),
+        origins=(was.origin if was else None, now.origin if now else None),
+        releases=(was.manifest.digest if was else None, now.manifest.digest if now else None),
         files=tuple(_files(was, now)),
     )
 
@@ -149,15 +150,29 @@ def _declared(before: Lock, after: Lock) -> Iterator[Declared]:
                     yield Declared(f"{name}.{key}", _words(was.get(key)), _words(now.get(key)))
         elif was != now:
             old, new = _words(was), _words(now)
-            yield Declared(name, old, new if old != new else f"{new}, but {_how(was, now)}")
+            yield Declared(name, old, f"{new}, but {_how(was, now)}" if old is not None and old == new else new)
 
 
 def _words(value: Any) -> str | None:
     if isinstance(value, LockedAdapter):
-        return str(value.requirement) + (f" from {value.registry}" if value.registry else "")
+        places = {"from": value.registry, "for base": value.base, "in slot": value.slot}
+        return " ".join([str(value.requirement), *(f"{word} {place}" for word, place in places.items() if place)])
     if isinstance(value, BaseIdentity):
         return (value.model or "a base without a name") + (f" at {value.revision}" if value.revision else "")
+    if isinstance(value, Rules):
+        return _rules_words(value)
     return None if value is None else str(value)
+
+
+def _rules_words(rules: Rules) -> str | None:
+    """The rules as far as they are others than where none are given."""
+    parts = {
+        "overrides": ", ".join(str(override.requirement) for override in rules.overrides),
+        "exclude": ", ".join(rules.exclude),
+        "resolution": "" if rules.resolution == Rules().resolution else rules.resolution,
+        "exclude-newer": rules.exclude_newer,
+    }
+    return "; ".join(f"{name}: {text}" for name, text in parts.items() if text) or None
 
 
 def _how(was: Any, now: Any) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import chain
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from packaging.version import Version
@@ -18,17 +18,20 @@ from packaging.version import Version
 from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE
 from adpm.core.lock import Lock, LockedPackage
-from adpm.core.names import PackageName
+from adpm.core.manifest import Manifest, Wanted
+from adpm.core.names import Digest, PackageName
 from adpm.core.release import Listing
+from adpm.core.requirement import Requirement
 from adpm.errors import DocumentError, NoSolutionError, NotFoundError
 from adpm.formats.conflict import split
 from adpm.formats.lock import read_lock, write_lock
-from adpm.resolve import problem
-from adpm.resolve.solve import resolve
+from adpm.ops.choose import Choice, choose, registry_pins
+from adpm.ops.project import Project
 
 __all__ = ["Merge", "merge_locks", "read_conflict"]
 
 T = TypeVar("T")
+Bases = Mapping[str | None, BaseIdentity | None]
 
 _ANY_BASE: Final = BaseIdentity(None, None, None, None)  # what a lock holds was found to fit when it was made
 
@@ -41,49 +44,73 @@ class Merge:
     theirs: Lock
     base: Lock | None
 
-    def preferred(self) -> dict[PackageName, LockedPackage]:
+    def preferred(self) -> dict[str, LockedPackage]:
         """What to keep of each package where the requirements allow it. The entries need not go together."""
         before = None if self.base is None else self.base.packages
         return _merged(before, self.ours.packages, self.theirs.packages, _newer)
 
-    def known_base(self, base: BaseIdentity | None) -> BaseIdentity | None:
-        """``base``, or what a side knows of it where the project names it only: its files need not lie here."""
+    def moment(self) -> str | None:
+        """The later of the moments that the sides' ``exclude-newer`` meant."""
+        return max(filter(None, (self.ours.before, self.theirs.before)), default=None)
+
+    def known_bases(self, bases: Bases) -> Bases:
+        """``bases``, with what a side knows of those of which only the name is known: files need not lie here."""
+        return {name: self._known_base(name, base) for name, base in bases.items()}
+
+    def _known_base(self, name: str | None, base: BaseIdentity | None) -> BaseIdentity | None:
         if base is None or base.shape is not None:
             return base
-        sides = [side for side in (self.ours.base, self.theirs.base) if side is not None]
+        sides = [side for side in (_base(self.ours, name), _base(self.theirs, name)) if side is not None]
         return next((s for s in sides if (s.model, s.revision) == (base.model, base.revision)), base)
 
-    def chosen(
-        self, wanted: Sequence[problem.Wanted], base: BaseIdentity | None, pins: Mapping[PackageName, str]
-    ) -> dict[PackageName, LockedPackage]:
-        """One release of each package that ``wanted`` needs, out of the two sides; the answer is ``wanted``'s alone.
+    def chosen(self, project: Project, bases: Bases) -> dict[str, LockedPackage]:
+        """One release of each package that ``project`` needs, out of the two sides.
 
-        A side counts only if it was locked for ``base``, and a package only from the registry that ``pins`` names for
-        it. Raises ``NoSolutionError``: the sides alone have no answer, the registries may have one.
+        A side counts only if it was locked with the project's rules, and for each base if it was locked for that; a
+        package only from the registry that the manifest names for it. Raises ``NoSolutionError``: the sides alone
+        have no answer, the registries and the direct sources may have one.
         """
-        preferred = self.preferred()
-        held: dict[PackageName, dict[str, LockedPackage]] = {}
-        sides = [side.packages.values() for side in (self.ours, self.theirs) if side.base == base]
-        for package in sorted(chain.from_iterable(sides), key=_place):
-            if pins.get(package.name, package.registry) == package.registry:
-                held.setdefault(package.name, {}).setdefault(package.manifest.digest, package)
-        locked = {name: problem.Locked(entry.version, entry.manifest.digest) for name, entry in preferred.items()}
-        answer = resolve(problem.Problem(tuple(wanted), None, locked), _Held(held), threads=1)
-        return {name: held[name][listing.manifest.digest] for name, listing in answer.chosen.items()}
+        if any(not isinstance(wanted.requirement, Requirement) for wanted in project.manifest.adapters):
+            raise NoSolutionError("no-solution", "what direct sources hold is not in the lock")
+        before = replace(self.ours, packages=self.preferred())
+        pins, packages = registry_pins(project), {}
+        for name, base in bases.items():
+            held = _Held()
+            for side in (self.ours, self.theirs):
+                if _base(side, name) == base and not any(project.manifest.rules.differences(side.rules)):
+                    for package in side.packages.values():
+                        if package.base == name and pins.get(package.name, package.registry) == package.registry:
+                            held.add(package)
+            for choice in choose(project, held, {}, {name: base}, before=before, update=None, moment=None):
+                packages[choice.key] = held.entry(choice)
+        return dict(sorted(packages.items()))
+
+
+def _base(side: Lock, name: str | None) -> BaseIdentity | None:
+    return side.base if name is None else side.bases.get(name)
 
 
 class _Held:
-    """The releases that the sides have locked, as the resolver's source."""
+    """The releases that the sides have locked for one base, as the resolver's source."""
 
-    def __init__(self, packages: Mapping[PackageName, Mapping[str, LockedPackage]]) -> None:
-        self._packages = packages
+    def __init__(self) -> None:
+        self._packages: dict[tuple[PackageName, str | None], dict[Digest, LockedPackage]] = {}
 
-    def candidates(self, name: PackageName) -> Sequence[Listing]:
-        if name not in self._packages:
+    def add(self, package: LockedPackage) -> None:
+        """Of two entries for one release the one with the greater name of its registry counts."""
+        entries = self._packages.setdefault((package.name, package.slot), {})
+        known = entries.get(package.manifest.digest, package)
+        entries[package.manifest.digest] = max(known, package, key=_place)
+
+    def entry(self, choice: Choice) -> LockedPackage:
+        return self._packages[choice.listing.name, choice.slot][choice.listing.manifest.digest]
+
+    def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]:
+        if (name, slot) not in self._packages:
             raise NotFoundError("package-not-found", f"neither side has locked {name}")
         return [
             Listing(name, entry.version, entry.manifest, entry.requires, _ANY_BASE)
-            for entry in self._packages[name].values()
+            for entry in self._packages[name, slot].values()
         ]
 
 
@@ -130,23 +157,29 @@ def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
             cause="\n".join(clashes),
             hint="settle adapter.yaml, then run 'adpm lock'",
         )
-    wanted = [
-        problem.Wanted(adapter.requirement, LOCK_FILE, f"{alias}: {adapter.requirement}")
-        for alias, adapter in together.adapters.items()
-    ]
-    pins = {a.requirement.name: a.registry for a in together.adapters.values() if a.registry is not None}
+    bases: Bases = dict(together.bases) if together.bases else {None: together.base}
     try:
-        packages = merge.chosen(wanted, together.base, pins)
+        packages = merge.chosen(_project(together), bases)
     except NoSolutionError as error:
         raise NoSolutionError(
             "merge-conflict",
             f"the releases that the two sides of {LOCK_FILE} have locked do not go together",
-            cause=error.cause,
+            cause=error.cause or error.what,
             hint="settle adapter.yaml, then run 'adpm lock', which asks the registries",
         ) from error
     data = write_lock(replace(together, packages=packages))
     read_lock(data, LOCK_FILE)  # a composition may use what the merge has left out
     return data
+
+
+def _project(lock: Lock) -> Project:
+    """A project that wants what ``lock`` says was wanted."""
+    sources = {key: package.source for key, package in lock.packages.items()}
+    wanted = tuple(
+        Wanted(alias, sources.get(adapter.key) or adapter.requirement, adapter.registry, adapter.base, adapter.slot)
+        for alias, adapter in lock.adapters.items()
+    )
+    return Project(Path(), Manifest(adapters=wanted, compose=lock.compose, rules=lock.rules), b"")
 
 
 def _declared(merge: Merge, clashes: list[str]) -> Lock:
@@ -160,7 +193,7 @@ def _declared(merge: Merge, clashes: list[str]) -> Lock:
             {"": before} if whole else before,
             {"": ours} if whole else ours,
             {"": theirs} if whole else theirs,
-            _Clash,
+            max if name == "before" else _Clash,
         )
         clashes += [f"{name}.{key}".rstrip(".") for key, value in merged.items() if isinstance(value, _Clash)]
         values[name] = merged.get("") if whole else merged
@@ -203,4 +236,4 @@ def _newer(one: LockedPackage, other: LockedPackage) -> LockedPackage:
 
 
 def _place(package: LockedPackage) -> tuple[Version, str, str]:
-    return package.version, package.manifest.digest, package.registry
+    return package.version, package.manifest.digest, package.origin

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from packaging.version import Version
 
 from adpm import limits
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedPackage
-from adpm.core.names import Alias, PackageName
+from adpm.core.names import Alias
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
-from adpm.ops.base import project_base
-from adpm.ops.lock import question, source_of
+from adpm.ops.base import project_bases
+from adpm.ops.choose import node, questions
+from adpm.ops.lock import moment_now, registries_of
 from adpm.ops.project import Project
 from adpm.resolve.catalog import Catalog
 from adpm.resolve.fetch import Fetcher
 from adpm.resolve.package import Package, members
 
 __all__ = ["Outdated", "outdated"]
+
+
+_RULES: Final = {
+    "base": "does not fit the base",
+    "pre-release": "is a pre-release",
+    "yanked": "was yanked",
+    "newer": "was not published before the moment of exclude-newer",
+    "undated": "has no known time for exclude-newer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +54,23 @@ class Outdated:
 
 
 def outdated(project: Project, lock: Lock) -> tuple[Outdated, ...]:
-    """What could move, by package. Asks for the index of every locked package, and for nothing else."""
-    problem = question(project, project_base(project), {})
-    with Fetcher(source_of(project), limits.PREFETCH_THREADS) as fetcher:
-        catalog = Catalog(problem, fetcher)
-        catalog.ask(lock.packages)
-        found = (_judged(lock, package, catalog[package.name]) for package in lock.packages.values())
-        return tuple(entry for entry in found if entry is not None)
+    """What could move, by package. Asks for the index of every package from a registry, and for nothing else."""
+    found = []
+    chosen = tuple(w for w in project.manifest.adapters if isinstance(w.requirement, Requirement))
+    project = replace(project, manifest=replace(project.manifest, adapters=chosen))  # a direct source has no index
+    source, moment = registries_of(project), moment_now(project)
+    for base, asked, slotted in questions(project, source, {}, project_bases(project), moment=moment):
+        packages = [package for package in lock.packages.values() if package.base == base and package.source is None]
+        names = {package.key: node(package.name, package.slot) for package in packages}
+        with Fetcher(slotted, limits.PREFETCH_THREADS) as fetcher:
+            catalog = Catalog(asked, fetcher)
+            catalog.ask(names.values())
+            found += [_judged(lock, package, catalog[names[package.key]]) for package in packages]
+    return tuple(entry for entry in found if entry is not None)
 
 
 def _judged(lock: Lock, locked: LockedPackage, package: Package) -> Outdated | None:
-    needs = list(_needs(lock, locked.name))
+    needs = list(_needs(lock, locked))
     fitting = package.candidates
     for _, requirement in needs:
         fitting &= package.meeting(requirement)
@@ -68,7 +85,7 @@ def _judged(lock: Lock, locked: LockedPackage, package: Package) -> Outdated | N
     held = () if newest is None or package.versions[newest] <= allowed else _held(package, newest, needs)
     return Outdated(
         package=locked,
-        aliases=tuple(alias for alias, adapter in lock.adapters.items() if adapter.requirement.name == locked.name),
+        aliases=tuple(alias for alias, adapter in lock.adapters.items() if adapter.key == locked.key),
         allowed=allowed,
         newest=None if newest is None else package.versions[newest],
         held_by=tuple(held),
@@ -77,14 +94,14 @@ def _judged(lock: Lock, locked: LockedPackage, package: Package) -> Outdated | N
     )
 
 
-def _needs(lock: Lock, name: PackageName) -> Iterator[tuple[str, Requirement]]:
+def _needs(lock: Lock, locked: LockedPackage) -> Iterator[tuple[str, Requirement]]:
     """Who requires what of a package: each line of the manifest and each locked release."""
     for alias, adapter in lock.adapters.items():
-        if adapter.requirement.name == name:
+        if adapter.key == locked.key:
             yield f"{MANIFEST_FILE}: {alias}: {adapter.requirement}", adapter.requirement
     for package in lock.packages.values():
         for requirement in package.requires:
-            if requirement.name == name:
+            if requirement.name == locked.name and lock.required(package, requirement).key == locked.key:
                 yield f"{package.name} {package.version} requires {requirement}", requirement
 
 
@@ -99,5 +116,4 @@ def _held(package: Package, place: int, needs: list[tuple[str, Requirement]]) ->
     for exclusion in (*package.excluded, *package.misfits):
         if exclusion.releases >> place & 1:
             detail = f": {exclusion.detail}" if exclusion.detail else ""
-            words = {"base": "does not fit the base", "pre-release": "is a pre-release", "yanked": "was yanked"}
-            yield f"{release.name} {release.version} {words[exclusion.rule]}{detail}"
+            yield f"{release.name} {release.version} {_RULES[exclusion.rule]}{detail}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from adpm.core.lock import Lock, LockedPackage
-from adpm.core.names import Alias, PackageName
+from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.names import Alias
 from adpm.core.requirement import Requirement
 from adpm.errors import NotFoundError
 
@@ -37,67 +36,73 @@ class Dependent:
 
 
 def find_locked(lock: Lock, word: str) -> LockedPackage:
-    """The locked package of this name or alias; ``NotFoundError`` (``package-not-locked``)."""
+    """The locked package of this key (its name, where there are no bases or slots) or alias.
+
+    Raises ``NotFoundError`` (``package-not-locked``).
+    """
     adapter = lock.adapters.get(Alias(word))
-    name = PackageName(word) if adapter is None else adapter.requirement.name
-    if name not in lock.packages:
+    key = word if adapter is None else adapter.key
+    if key not in lock.packages:
         close = difflib.get_close_matches(word, [*lock.adapters, *lock.packages], n=1)
         raise NotFoundError(
             "package-not-locked",
             f"{word!r} is neither a locked package nor an alias",
             hint=f"did you mean {close[0]!r}?" if close else "'adpm list' shows what is locked",
         )
-    return lock.packages[name]
+    return lock.packages[key]
 
 
-def why(lock: Lock, name: PackageName) -> tuple[tuple[Alias, tuple[Link, ...]], ...]:
-    """For each alias that leads to ``name`` a shortest chain of requirements, in the order of the lock."""
-    chains = ((alias, _chain(lock, adapter.requirement, name)) for alias, adapter in lock.adapters.items())
+def why(lock: Lock, package: LockedPackage) -> tuple[tuple[Alias, tuple[Link, ...]], ...]:
+    """For each alias that leads to ``package`` a shortest chain of requirements, in the order of the lock."""
+    chains = ((alias, _chain(lock, adapter, package.key)) for alias, adapter in lock.adapters.items())
     return tuple((alias, chain) for alias, chain in chains if chain)
 
 
-def _chain(lock: Lock, requirement: Requirement, name: PackageName) -> tuple[Link, ...]:
+def _chain(lock: Lock, adapter: LockedAdapter, key: str) -> tuple[Link, ...]:
     """A shortest one, breadth first; of several the first by the names on the way. Empty: there is none."""
-    queue = deque([(Link(requirement, lock.packages[requirement.name]),)])
-    seen = {requirement.name}
+    queue: deque[tuple[Link, ...]] = deque([(Link(adapter.requirement, lock.packages[adapter.key]),)])
+    seen = {adapter.key}
     while queue:
         chain = queue.popleft()
-        if chain[-1].package.name == name:
+        package = chain[-1].package
+        if package.key == key:
             return chain
-        for needed in chain[-1].package.requires:
-            if needed.name not in seen:
-                seen.add(needed.name)
-                queue.append((*chain, Link(needed, lock.packages[needed.name])))
+        for needed in package.requires:
+            required = lock.required(package, needed)
+            if required.key not in seen:
+                seen.add(required.key)
+                queue.append((*chain, Link(needed, required)))
     return ()
 
 
-def invert(lock: Lock, name: PackageName | None = None) -> tuple[Dependent, ...]:
-    """The tree from ``name`` up to the aliases; without a name from every package that requires no other."""
-    shown: set[PackageName] = set()
+def invert(lock: Lock, top: LockedPackage | None = None) -> tuple[Dependent, ...]:
+    """The tree from ``top`` up to the aliases; without one from every package that requires no other."""
+    shown: set[str] = set()
+    above = _dependents(lock)
 
     def grow(package: LockedPackage, requirement: Requirement | None) -> Dependent:
-        if package.name in shown:
+        if package.key in shown:
             return Dependent(package, requirement, seen=True)
-        shown.add(package.name)
-        above = (
-            Dependent(who, needed) if isinstance(who, Alias) else grow(who, needed)
-            for who, needed in _dependents(lock, package.name)
+        shown.add(package.key)
+        dependents = (
+            grow(who, needed) if isinstance(who, LockedPackage) else Dependent(who, needed)
+            for who, needed in above.get(package.key, ())
         )
-        return Dependent(package, requirement, tuple(above))
+        return Dependent(package, requirement, tuple(dependents))
 
-    if name is not None:
-        return (grow(lock.packages[name], None),)
-    bottoms = [package for package in lock.packages.values() if not package.requires]
-    trees = [grow(package, None) for package in bottoms]
-    trees.extend(grow(package, None) for package in lock.packages.values() if package.name not in shown)  # in cycles
+    if top is not None:
+        return (grow(top, None),)
+    trees = [grow(package, None) for package in lock.packages.values() if not package.requires]
+    trees.extend(grow(package, None) for package in lock.packages.values() if package.key not in shown)  # in cycles
     return tuple(trees)
 
 
-def _dependents(lock: Lock, name: PackageName) -> Iterator[tuple[Alias | LockedPackage, Requirement]]:
+def _dependents(lock: Lock) -> dict[str, list[tuple[Alias | LockedPackage, Requirement]]]:
+    """By the key of a package who requires it: aliases, then packages."""
+    found: dict[str, list[tuple[Alias | LockedPackage, Requirement]]] = {}
     for alias, adapter in lock.adapters.items():
-        if adapter.requirement.name == name:
-            yield alias, adapter.requirement
+        found.setdefault(adapter.key, []).append((alias, adapter.requirement))
     for package in lock.packages.values():
         for requirement in package.requires:
-            if requirement.name == name:
-                yield package, requirement
+            found.setdefault(lock.required(package, requirement).key, []).append((package, requirement))
+    return found

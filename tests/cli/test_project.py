@@ -176,7 +176,7 @@ def test_an_adapter_for_another_base_is_no_candidate_and_the_reason_is_told(work
     work.publish("text/sst-2", "1.1", base=sibling)
     work.start()
     ran = work.adpm("add", "text/sst-2", status=3)
-    assert "trained for hidden size 64, layers 4, intermediate size 128" in ran.err
+    assert "trained for hidden size 64, 4 layers, intermediate size 128" in ran.err
     assert "trained on other weights" in ran.err
     work.publish("text/sst-2", "0.9")
     work.adpm("add", "text/sst-2")

@@ -57,7 +57,7 @@ def _declared_text(declared: Declared) -> str:
 def _lines(package: PackageChange) -> list[str]:
     moved = package.change.before == package.change.after  # another release of one version, or of another registry
     note = f" ({_short(package.releases[0])} -> {_short(package.releases[1])})" if moved else ""
-    old, new = package.registries
+    old, new = package.origins
     note += f" (from {old} to {new})" if old and new and old != new else ""
     return [change_text(package.change) + note, *(f"    {_file_text(file)}" for file in package.files)]
 
@@ -92,7 +92,7 @@ def _end(package: PackageChange, end: int) -> dict[str, Any] | None:
     version = (package.change.before, package.change.after)[end]
     if version is None:
         return None
-    return {"version": str(version), "release": package.releases[end], "registry": package.registries[end]}
+    return {"version": str(version), "release": package.releases[end], "from": package.origins[end]}
 
 
 def _blob(blob: Blob | None) -> dict[str, Any] | None:

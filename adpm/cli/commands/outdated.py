@@ -38,7 +38,7 @@ def command(ctx: click.Context, *, as_json: bool) -> None:
 
 def _row(entry: Outdated) -> tuple[str, ...]:
     return (
-        entry.package.name,
+        entry.package.key,
         ",".join(entry.aliases) or "-",
         str(entry.package.version),
         str(entry.allowed),
@@ -49,7 +49,7 @@ def _row(entry: Outdated) -> tuple[str, ...]:
 
 def _notes(entry: Outdated) -> list[str]:
     yanked = [] if entry.yanked is None else [f"locked release was yanked: {entry.yanked}".rstrip(": ")]
-    gone = [] if entry.listed else [f"registry {entry.package.registry} does not list the locked release"]
+    gone = [] if entry.listed else [f"{entry.package.origin} does not list the locked release"]
     return [*yanked, *gone, *(f"held by {held}" for held in entry.held_by)]
 
 

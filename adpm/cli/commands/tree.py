@@ -42,7 +42,7 @@ def command(output: Output, package: str | None, *, invert: bool, as_json: bool)
 
 
 def _show_inverted(output: Output, lock: Lock, package: str | None, *, as_json: bool) -> None:
-    trees = inverted(lock, None if package is None else find_locked(lock, package).name)
+    trees = inverted(lock, None if package is None else find_locked(lock, package))
     if as_json:
         output.json("adpm.tree-inverted/1", {"packages": [_dependent_value(top) for top in trees]})
         return
@@ -87,7 +87,7 @@ def _lines(branches: Sequence[Branch], indent: str) -> Iterator[str]:
 def _label(branch: Branch) -> str:
     wanted = f" ({branch.requirement.constraint})" if branch.requirement.constraint else ""
     again = " (its requirements stand above)" if branch.seen else ""
-    return f"{branch.package.name} {branch.package.version}{wanted}{again}"
+    return f"{branch.package.key} {branch.package.version}{wanted}{again}"
 
 
 def _value(branch: Branch) -> dict[str, Any]:

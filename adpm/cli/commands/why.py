@@ -20,7 +20,7 @@ def command(output: Output, package: str, *, as_json: bool) -> None:
     """Show what leads to a locked package (a name or an alias): from each alias the shortest chain of requirements."""
     lock = Project.find(output.directory).need_lock()
     locked = find_locked(lock, package)
-    chains = why(lock, locked.name)
+    chains = why(lock, locked)
     if as_json:
         value = {"package": locked.name, "version": str(locked.version)}
         listed = [{"alias": alias, "chain": [_value(link) for link in chain]} for alias, chain in chains]
