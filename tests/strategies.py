@@ -202,7 +202,7 @@ def locked_sources(draw: st.DrawFn) -> Source:
 @st.composite
 def locks(draw: st.DrawFn) -> Lock:
     names = draw(st.lists(package_names, max_size=4, unique=True))
-    packages = {}
+    packages: dict[str, LockedPackage] = {}
     for name in names:
         others = draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
         source = draw(st.none() | locked_sources())

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "update": "Move locked adapters to newer releases.",
     "list": "List the locked adapters.",
     "tree": "Show which adapter requires which.",
+    "impact": "Show which locked adapters would fit another base.",
     "info": "Show a package's releases and its card.",
     "checkout": "Link the locked adapters out as plain directories.",
     "publish": "Publish a directory as a release.",

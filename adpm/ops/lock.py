@@ -69,7 +69,7 @@ def lock(
         )
     direct = _directs(project, before, update, store, listener)
     source = _Source(open_chain(project), project, direct)
-    bases, rules = project_bases(project), project.manifest.rules
+    bases, rules = project_bases(project, before), project.manifest.rules
     moment = None if rules.exclude_newer is None else moment_of(rules.exclude_newer, now or datetime.now(UTC))
     try:
         choices = choose(

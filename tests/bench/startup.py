@@ -31,7 +31,7 @@ ADAPTERS = 200
 
 def make_project(root: Path, adapters: int = ADAPTERS) -> None:
     """A project in ``root`` whose lock pins ``adapters`` packages, with everything in the store ``root/home``."""
-    packages: dict[PackageName, LockedPackage] = {}
+    packages: dict[str, LockedPackage] = {}
     aliases: dict[Alias, LockedAdapter] = {}
     lines = ["base: bench/base", "registries: [{name: here, url: registry}]", "adapters:"]
     with Store(root / "home").batch() as batch:
