@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE
 from adpm.core.lock import LockedPackage
 from adpm.core.manifest import BaseSource
 from adpm.core.release import Card
-from adpm.errors import NetworkError, NotFoundError
-from adpm.formats.card import read_card
+from adpm.errors import NotFoundError
 from adpm.ops.base import base_directory, declared_base
+from adpm.ops.cards import cards
 from adpm.ops.project import Project
 from adpm.registry.chain import Chain
-from adpm.store.parallel import in_parallel
-from adpm.store.store import Batch, Store
+from adpm.store.store import Store
 
 __all__ = ["Impact", "Verdict", "impact"]
 
@@ -51,7 +49,12 @@ class Impact:
 
 
 def impact(
-    project: Project, store: Store, other: BaseSource, chain: Chain | None, *, instead_of: str | None = None
+    project: Project,
+    store: Store,
+    other: BaseSource,
+    chain: Callable[[], Chain] | None,
+    *,
+    instead_of: str | None = None,
 ) -> Impact:
     """What would become of the locked adapters if ``other`` (a path is relative to the working directory) came.
 
@@ -75,8 +78,8 @@ def impact(
         )
     base = declared_base(other, Path())
     named = [(name, package) for name, package in lock.names(instead_of)]
-    cards = _cards([package for _, package in named], store, chain)
-    verdicts = (_verdict(name, package, cards[package.key], base) for name, package in named)
+    found = cards((package for _, package in named), store, chain)
+    verdicts = (_verdict(name, package, found[package.key], base) for name, package in named)
     locked = lock.bases[instead_of] if instead_of is not None else lock.base
     return Impact(base, _tokenizer(locked, base), tuple(verdicts))
 
@@ -90,38 +93,3 @@ def _tokenizer(locked: BaseIdentity | None, base: BaseIdentity) -> Literal["same
     if locked is None or locked.tokenizer is None or base.tokenizer is None:
         return None
     return "same" if locked.tokenizer == base.tokenizer else "other"
-
-
-def _cards(packages: list[LockedPackage], store: Store, chain: Chain | None) -> dict[str, Card]:
-    with store.batch() as batch:
-        missing = [package for package in packages if not store.has(package.card)]
-        if missing and chain is None:
-            raise NetworkError(
-                "offline",
-                f"the cards of {len(missing)} packages are not in the store",
-                cause=", ".join(f"{package.name} {package.version}" for package in missing[:20]),
-                hint="run the command once without --offline",
-            )
-        if chain is not None:
-            in_parallel(lambda package: _fetch(package, chain, batch), missing, threads=limits.CONNECTIONS)
-    return {package.key: _card(package, store) for package in packages}
-
-
-def _fetch(package: LockedPackage, chain: Chain, batch: Batch) -> None:
-    if package.registry is None:
-        raise NotFoundError(
-            "object-missing",
-            f"the card of {package.name} {package.version} is not in the store",
-            cause=f"it is from {package.source}, which is read as a whole",
-            hint="run 'adpm install'",
-        )
-    batch.put(_chunks(package, chain), package.card)
-
-
-def _chunks(package: LockedPackage, chain: Chain) -> Iterator[bytes]:
-    assert package.registry is not None  # noqa: S101 - the caller looked
-    yield chain.registry(package.registry).card(package.name, package.card)
-
-
-def _card(package: LockedPackage, store: Store) -> Card:
-    return read_card(bytes(store.map(package.card)), f"the card of {package.name} {package.version}")

@@ -20,11 +20,13 @@ from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.source import Source, as_wanted
-from adpm.errors import CompositionError, LockOutdatedError, NoSolutionError, UsageError
+from adpm.errors import LockOutdatedError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
+from adpm.ops.cards import cards
 from adpm.ops.changes import changes
 from adpm.ops.choose import Choice, choose
+from adpm.ops.compositions import check_mixtures, check_names
 from adpm.ops.direct import Direct, take
 from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
@@ -93,7 +95,9 @@ def lock(
         rules=rules,
         before=moment,
     )
-    _check_compositions(after)
+    check_names(after)
+    if after.compose:
+        check_mixtures(after, cards(after.packages.values(), store, lambda: source.chain))
     found = tuple(changes(before, after))
     for change in found:
         listener(change)
@@ -221,17 +225,3 @@ def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choic
 
         in_parallel(pin, new, threads=limits.CONNECTIONS)
     return dict(sorted(packages.items()))
-
-
-def _check_compositions(lock: Lock) -> None:
-    for name, composition in lock.compose.items():
-        unknown = lock.unknown(composition)
-        if unknown is not None:
-            known = [name for base in lock.bases or (None,) for name, _ in lock.names(base)]
-            apart = f"; only adapters for one base can act together: {', '.join(lock.bases)}" if lock.bases else ""
-            raise CompositionError(
-                "composition-unknown-name",
-                f"compose.{name} uses {unknown!r}, which is not locked{' for that base' if lock.bases else ''}",
-                cause=f"{name}: {composition}",
-                hint=f"names that can be used: {', '.join(dict.fromkeys(known)) or 'none'}{apart}",
-            )

@@ -31,7 +31,7 @@ def command(
     project = Project.find(output.directory)
     path = os.path.abspath(output.directory / base)
     other = BaseSource(path=path) if os.path.isdir(path) else BaseSource(model=base, revision=revision)
-    chain = None if offline else open_chain(project)
+    chain = None if offline else (lambda: open_chain(project))
     found = impact(project, Store.default(), other, chain, instead_of=instead_of)
     if as_json:
         output.json("adpm.impact/1", _value(found))
