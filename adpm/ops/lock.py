@@ -203,7 +203,7 @@ def _adapters(project: Project, direct: Mapping[Alias, Direct]) -> dict[Alias, L
     for wanted in project.manifest.adapters:
         asked = wanted.requirement
         requirement = asked if isinstance(asked, Requirement) else Requirement(direct[wanted.alias].listing.name)
-        out[wanted.alias] = LockedAdapter(requirement, wanted.registry, wanted.base, wanted.slot)
+        out[wanted.alias] = LockedAdapter(requirement, wanted.registry, wanted.base, wanted.slot, wanted.group)
     return out
 
 

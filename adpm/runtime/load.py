@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from torch import nn
@@ -23,7 +24,13 @@ DEFAULT = "default"
 
 
 def load(
-    model: nn.Module, project: str | Path | None = None, *, base: str | None = None, store: Store | None = None
+    model: nn.Module,
+    project: str | Path | None = None,
+    *,
+    base: str | None = None,
+    groups: Collection[str] = (),
+    only: Collection[str] = (),
+    store: Store | None = None,
 ) -> Adapters:
     """Put what ``adapter.lock`` pins on ``model`` and activate it.
 
@@ -31,6 +38,8 @@ def load(
     with several bases, the adapters and compositions for the one that the model is count alone, and before the only
     adapter a composition named as the base; ``base`` names the base where the lock does not know its bases well
     enough to tell.
+    Adapters of a group are loaded with ``groups`` that name it; those of ``only``, if any, alone.
+
     ``project`` is the project's directory or the lock itself; None: the nearest one at or above the working directory.
     Adapters are named by their aliases, those that others require by their package names. Every file is hashed in the
     store (``store``: the machine's own by default) right before the same mapped bytes are parsed. Nothing is fetched.
@@ -43,7 +52,7 @@ def load(
     """
     path = _lock_path(project)
     with path.open("rb") as file:
-        lock = read_lock(file.read(limits.LOCK_BYTES + 1), str(path))
+        lock = read_lock(file.read(limits.LOCK_BYTES + 1), str(path)).selected(groups, only)
     store = store or Store.default()
     identity = identify(model)
     chosen = _base(lock, identity, base, path)

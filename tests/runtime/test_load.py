@@ -184,3 +184,22 @@ def test_of_several_bases_the_models_own_counts(two_bases: Path) -> None:
         with pytest.raises(AdpmError) as wrong:
             adpm.load(model_of(0, 3), two_bases, base=base)
         assert wrong.value.code == code
+
+
+def test_adapters_of_a_group_are_loaded_when_they_are_asked_for(project: Path) -> None:
+    manifest = json.loads((project / "adapter.yaml").read_text(encoding="utf-8"))
+    manifest["groups"] = {"dev": {"en": "lang/en"}}
+    manifest["compose"] = {"default": "sst", "both": "stack(en, sst)"}
+    (project / "adapter.yaml").write_text(json.dumps(manifest), encoding="utf-8")
+    call("-C", project, "lock")
+    for chosen, names, compositions in (
+        ({}, {"sst", "lang/en"}, {"default"}),
+        ({"groups": ["dev"]}, {"sst", "en"}, {"default", "both"}),
+        ({"only": ["dev"]}, {"en"}, set()),
+    ):
+        adapters = adpm.load(model_of(0), project, **chosen)
+        assert set(adapters.adapters) == names
+        assert set(adapters.compositions) == compositions
+        adapters.unload()
+    with pytest.raises(NotFoundError, match="no adapter is locked in a group 'x'"):
+        adpm.load(model_of(0), project, groups=["x"])
