@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "why": "Show what leads to a locked package.",
     "outdated": "List locked packages of which there are newer releases.",
     "diff": "Compare two locks: files, or revisions of git.",
+    "impact": "Show which locked adapters would fit another base.",
     "info": "Show a package's releases and its card.",
     "checkout": "Link the locked adapters out as plain directories.",
     "publish": "Publish a directory as a release.",

@@ -40,7 +40,8 @@ class Wanted:
     """One line of ``adapters:``: a release to choose from registries, or the direct source that holds the one.
 
     ``registry`` pins the registry to ask; ``line`` is where it stands in the file. ``base``: which of the project's
-    ``bases`` it is for. ``slot``: a release of its own beside another of the package.
+    ``bases`` it is for. ``slot``: a release of its own beside another of the package. ``group``: it stands under
+    ``groups:`` and is installed and loaded only with that group.
     """
 
     alias: Alias
@@ -48,6 +49,7 @@ class Wanted:
     registry: str | None = None
     base: str | None = None
     slot: str | None = None
+    group: str | None = None
     line: int | None = field(default=None, compare=False)
 
 

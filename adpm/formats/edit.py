@@ -64,9 +64,16 @@ def add_adapter(data: bytes, wanted: Wanted, source: str) -> bytes:
 def remove_adapter(data: bytes, alias: Alias, source: str) -> bytes:
     """Remove ``alias``; ``NotFoundError`` (``alias-unknown``) if there is none such."""
     before, _ = open_manifest(data, source)
-    kept = tuple(w for w in before.adapters if w.alias != alias)
+    kept = tuple(w for w in before.adapters if w.alias != alias or w.group is not None)
     if len(kept) == len(before.adapters):
-        known = ", ".join(str(w.alias) for w in before.adapters) or "none"
+        known = ", ".join(str(w.alias) for w in before.adapters if w.group is None) or "none"
+        group = next((w.group for w in before.adapters if w.alias == alias), None)
+        if group is not None:
+            raise UsageError(
+                "alias-in-group",
+                f"{alias!r} stands under groups.{group} in {source}, which adpm does not edit",
+                hint="remove it there, then run 'adpm lock'",
+            )
         raise NotFoundError("alias-unknown", f"{source} has no adapter {alias!r}", hint=f"its adapters are: {known}")
     using = [name for name, composition in before.compose.items() if alias in leaves(composition)]
     if using:

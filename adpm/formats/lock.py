@@ -59,6 +59,8 @@ def _adapter_value(adapter: LockedAdapter) -> dict[str, str]:
     out = {"requirement": str(adapter.requirement)}
     if adapter.registry is not None:
         out["registry"] = adapter.registry
+    if adapter.group is not None:
+        out["group"] = adapter.group
     return {**out, **_place_value(adapter)}
 
 
@@ -165,6 +167,7 @@ def _adapter(node: Node) -> LockedAdapter:
         registry=fields.get("registry", parsed(registry_name)),
         base=fields.get("base", parsed(Alias.parse)),
         slot=fields.get("slot", parsed(Alias.parse)),
+        group=fields.get("group", parsed(Alias.parse)),
     )
     fields.close()
     return adapter

@@ -7,7 +7,7 @@ into the store: the install that follows need not fetch them again.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -21,11 +21,13 @@ from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.source import Source, as_wanted
-from adpm.errors import CompositionError, DocumentError, LockOutdatedError, NoSolutionError, UsageError
+from adpm.errors import DocumentError, LockOutdatedError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
+from adpm.ops.cards import cards
 from adpm.ops.changes import changes
 from adpm.ops.choose import Choice, choose, registry_pins
+from adpm.ops.compositions import check_mixtures, check_names
 from adpm.ops.direct import Direct, take
 from adpm.ops.merge import Merge, read_conflict
 from adpm.ops.project import Project
@@ -93,7 +95,10 @@ def _settled(
     except NoSolutionError:
         after = _resolved(project, store, before, offline=offline, now=now, listener=listener)
     else:
-        after = _assembled(project, bases, {}, packages, conflict.moment())
+        chain = None if offline else (lambda: open_chain(project))
+        after = _assembled(
+            project, store, chain=chain, bases=bases, direct={}, packages=packages, moment=conflict.moment()
+        )
     return _told(conflict.ours, after, listener)
 
 
@@ -123,7 +128,7 @@ def _resolved(
         )
     direct = _directs(project, before, update, store, listener)
     source = _Source(open_chain(project), project, direct)
-    bases, moment = project_bases(project), moment_now(project, now)
+    bases, moment = project_bases(project, before), moment_now(project, now)
     try:
         choices = choose(
             project,
@@ -137,7 +142,10 @@ def _resolved(
     except NoSolutionError as error:
         error.cause = "\n".join([error.cause or "", *_said_of_sources(error.cause or "", direct)])
         raise
-    return _assembled(project, bases, direct, _pin(source, store, before, choices), moment)
+    packages = _pin(source, store, before, choices)
+    return _assembled(
+        project, store, chain=lambda: source.chain, bases=bases, direct=direct, packages=packages, moment=moment
+    )
 
 
 def moment_now(project: Project, now: datetime | None = None) -> str | None:
@@ -148,6 +156,9 @@ def moment_now(project: Project, now: datetime | None = None) -> str | None:
 
 def _assembled(
     project: Project,
+    store: Store,
+    *,
+    chain: Callable[[], Chain] | None,
     bases: Mapping[str | None, BaseIdentity | None],
     direct: Mapping[Alias, Direct],
     packages: Mapping[str, LockedPackage],
@@ -162,7 +173,9 @@ def _assembled(
         rules=project.manifest.rules,
         before=moment,
     )
-    _check_compositions(after)
+    check_names(after)
+    if after.compose:
+        check_mixtures(after, cards(after.packages.values(), store, chain))
     return after
 
 
@@ -262,7 +275,7 @@ def _adapters(project: Project, direct: Mapping[Alias, Direct]) -> dict[Alias, L
     for wanted in project.manifest.adapters:
         asked = wanted.requirement
         requirement = asked if isinstance(asked, Requirement) else Requirement(direct[wanted.alias].listing.name)
-        out[wanted.alias] = LockedAdapter(requirement, wanted.registry, wanted.base, wanted.slot)
+        out[wanted.alias] = LockedAdapter(requirement, wanted.registry, wanted.base, wanted.slot, wanted.group)
     return out
 
 
@@ -284,17 +297,3 @@ def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choic
 
         in_parallel(pin, new, threads=limits.CONNECTIONS)
     return dict(sorted(packages.items()))
-
-
-def _check_compositions(lock: Lock) -> None:
-    for name, composition in lock.compose.items():
-        unknown = lock.unknown(composition)
-        if unknown is not None:
-            known = [name for base in lock.bases or (None,) for name, _ in lock.names(base)]
-            apart = f"; only adapters for one base can act together: {', '.join(lock.bases)}" if lock.bases else ""
-            raise CompositionError(
-                "composition-unknown-name",
-                f"compose.{name} uses {unknown!r}, which is not locked{' for that base' if lock.bases else ''}",
-                cause=f"{name}: {composition}",
-                hint=f"names that can be used: {', '.join(dict.fromkeys(known)) or 'none'}{apart}",
-            )

@@ -157,9 +157,9 @@ def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
             cause="\n".join(clashes),
             hint="settle adapter.yaml, then run 'adpm lock'",
         )
-    bases: Bases = dict(together.bases) if together.bases else {None: together.base}
+    bases: dict[str | None, BaseIdentity | None] = {str(name): base for name, base in together.bases.items()}
     try:
-        packages = merge.chosen(_project(together), bases)
+        packages = merge.chosen(_project(together), bases or {None: together.base})
     except NoSolutionError as error:
         raise NoSolutionError(
             "merge-conflict",
@@ -176,8 +176,8 @@ def _project(lock: Lock) -> Project:
     """A project that wants what ``lock`` says was wanted."""
     sources = {key: package.source for key, package in lock.packages.items()}
     wanted = tuple(
-        Wanted(alias, sources.get(adapter.key) or adapter.requirement, adapter.registry, adapter.base, adapter.slot)
-        for alias, adapter in lock.adapters.items()
+        Wanted(alias, sources.get(a.key) or a.requirement, a.registry, base=a.base, slot=a.slot, group=a.group)
+        for alias, a in lock.adapters.items()
     )
     return Project(Path(), Manifest(adapters=wanted, compose=lock.compose, rules=lock.rules), b"")
 

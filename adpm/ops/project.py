@@ -127,7 +127,7 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
             yield f"{alias} is not locked"
         elif str(wanted_adapter.requirement) != (asked := _asked(lock, adapter)):
             yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {asked}"
-        elif (adapter.base, adapter.slot) != (wanted_adapter.base, wanted_adapter.slot):
+        elif _place(adapter) != _place(wanted_adapter):
             yield f"{alias} is for {_place(wanted_adapter)}; in the lock it is for {_place(adapter)}"
         elif adapter.registry != wanted_adapter.registry:
             yield f"{alias} asks registry {wanted_adapter.registry or 'any'}; the lock has {adapter.registry or 'any'}"
@@ -152,7 +152,9 @@ def _base_differences(what: str, wanted: BaseSource | None, locked: BaseIdentity
 
 
 def _place(entry: Wanted | LockedAdapter) -> str:
-    return f"{f'base {entry.base}' if entry.base else 'the base'}{f', slot {entry.slot}' if entry.slot else ''}"
+    parts = {"slot": entry.slot, "group": entry.group}
+    told = [f"{name} {value}" for name, value in parts.items() if value is not None]
+    return ", ".join([f"base {entry.base}" if entry.base else "the base", *told])
 
 
 def _asked(lock: Lock, adapter: LockedAdapter) -> str:
