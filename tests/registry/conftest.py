@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -32,3 +32,15 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
     with stores.rclone(tmp_path_factory.mktemp("rclone")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    with stores.google(tmp_path_factory.mktemp("google")) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    with stores.azure(tmp_path_factory.mktemp("azure")) as environment:
+        yield environment
