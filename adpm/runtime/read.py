@@ -175,7 +175,7 @@ class _Present:
         }
 
     def _hub_name(self, name: str) -> str:
-        name = name.removeprefix(f"{self.anatomy.base_prefix}.")
+        name = name.removeprefix(self.anatomy.hub_prefix)
         return ".".join(_OLD_MODULES.get(part, part) for part in name.split("."))
 
     def _peft_name(self, name: str) -> str:
