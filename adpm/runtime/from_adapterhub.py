@@ -79,7 +79,7 @@ def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
     if config.inv_adapter is not None and anatomy.family().embeddings.invertible:
         yield Blueprint(
             key=INVERSE,
-            file=("invertible_adapters.", "."),
+            file=(f"{anatomy.family().embeddings.owner}invertible_adapters.", "."),
             slots=inverse_slots(config, anatomy.embedding_size),
             build=partial(InversePart, config=config),
             start=partial(start_inverse, config),

@@ -262,7 +262,7 @@ def _without_unused_inverse(
     settings: Source, blueprints: tuple[Blueprint, ...], present: _Present
 ) -> tuple[Source, tuple[Blueprint, ...]]:
     """Task adapters from before version 2 name an invertible block in their config that they do not have."""
-    if any(name.startswith("invertible_adapters.") for name in present.entries):
+    if any("invertible_adapters." in name for name in present.entries):
         return settings, blueprints
     config = settings.config
     if isinstance(config, AdapterHubConfig):

@@ -59,7 +59,8 @@ def general_acts(site: Site, run: Run, *, goes_on: bool) -> Iterator[Act]:
 def embeddings_acts(change: Callable[[Tensor], Tensor], anatomy: Anatomy) -> Iterator[Act]:
     """``change`` on what the embeddings give."""
     name, first_in = anatomy.embeddings()
-    act = _Embeddings(change, by_turns=first_in is not None)
+    scaled = anatomy.family().embeddings.unscaled and hasattr(anatomy.module(name), "embed_scale")
+    act = _Embeddings(change, by_turns=first_in is not None, scaled=scaled)
     if first_in is not None:
         yield Act(Point(first_in, "before"), act.begin)
     yield Act(Point(name, "after"), act.after)
@@ -169,9 +170,10 @@ class _General:
 
 
 class _Embeddings:
-    def __init__(self, change: Callable[[Tensor], Tensor], *, by_turns: bool) -> None:
+    def __init__(self, change: Callable[[Tensor], Tensor], *, by_turns: bool, scaled: bool) -> None:
         self.change = change
         self.by_turns = by_turns
+        self.scaled = scaled
         self.begun = Capture()
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - a hook's
@@ -182,4 +184,7 @@ class _Embeddings:
             return None
         if isinstance(output, tuple):
             return (self.change(output[0]), *output[1:])
+        if self.scaled:
+            scale: Any = module.embed_scale
+            return self.change(output / scale) * scale
         return self.change(output)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from adpm.core.composition import Block, Composition
+from tests.parity.peers.small import SMALL
 
 ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2].parent / "shared" / "parity")
 
 # The methods, models and compositions that must pass; everything else may be reported as not yet supported.
-MODEL_TYPES: Final = {"bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "gpt2", "llama", "mistral", "qwen3", "t5", "bart", "vit"}
+MODEL_TYPES: Final = set(SMALL)
 ARCHITECTURES: Final = {None, "lora"}
 PEFT_REFUSED: Final = (
     "alora_invocation_tokens",

@@ -35,7 +35,7 @@ def _stacks(mh: SubLayer, cross: SubLayer, output: SubLayer) -> tuple[Stack, ...
 BART: Final = Family(
     model_type="bart",
     adapterhub_class="BartAdapterModel",
-    embeddings=Embeddings(("encoder.layernorm_embedding",)),
+    embeddings=Embeddings(("encoder.layernorm_embedding",), owner="encoder."),
     stacks=_stacks(
         norm("mh_adapter", "self_attn", Tap(("",)), "self_attn_layer_norm", "attention_adapters"),
         norm(
@@ -59,5 +59,5 @@ WHISPER: Final = replace(
     MBART,
     model_type="whisper",
     adapterhub_class="WhisperAdapterModel",
-    embeddings=Embeddings(("encoder.layer_norm",)),
+    embeddings=Embeddings(("encoder.layer_norm",), owner="encoder."),
 )

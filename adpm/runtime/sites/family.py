@@ -101,11 +101,14 @@ class Stack:
 class Embeddings:
     """The module whose output (or first output) is what the first layer gets. ``first_in``: the module also serves
     later; only its first call in a pass through the module ``first_in`` counts. ``invertible``: whether invertible
-    adapters act here."""
+    adapters act here; ``owner``: the module that has them in AdapterHub's files, with a dot behind it. ``unscaled``: they act before the
+    factor ``embed_scale``, which the module of some releases multiplies with itself."""
 
     module: Names
     first_in: str | None = None
     invertible: bool = True
+    owner: str = ""
+    unscaled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,19 @@ _GEMMA: Final = replace(
         ),
     ),
 )
-GEMMA2: Final = replace(QWEN2, model_type="gemma2", adapterhub_class="Gemma2Model", stacks=(_GEMMA,))
+GEMMA2: Final = replace(
+    QWEN2,
+    model_type="gemma2",
+    adapterhub_class="Gemma2Model",
+    embeddings=Embeddings(("embed_tokens",), unscaled=True),
+    stacks=(_GEMMA,),
+)
 GEMMA3_TEXT: Final = replace(
-    GEMMA2, model_type="gemma3_text", adapterhub_class="Gemma3TextModel", base="model"
+    GEMMA2,
+    model_type="gemma3_text",
+    adapterhub_class="Gemma3TextModel",
+    embeddings=Embeddings(("embed_tokens",)),
+    base="model",
 )
 GEMMA3: Final = replace(
     GEMMA3_TEXT,

@@ -96,7 +96,7 @@ def _tower(name: str, config: str) -> Stack:
 CLIP: Final = Family(
     model_type="clip",
     adapterhub_class="CLIPAdapterModel",
-    embeddings=Embeddings(("text_model.embeddings", "embeddings")),
+    embeddings=Embeddings(("text_model.embeddings", "embeddings"), owner="text_model."),
     stacks=(_tower("text_model", "text_config"), _tower("vision_model", "vision_config")),
     pooled=True,
     base="clip",
