@@ -41,7 +41,8 @@ BASE: Final = BaseIdentity("bench/base", None, Shape("bert", (("hidden_size", 76
 def documents(name: str) -> tuple[bytes, dict[str, bytes]]:
     """The index of a package, and its releases' manifests and cards by digest."""
     kind, _, number = name.partition("/")
-    listings, blobs = [], {}
+    listings: list[Listing] = []
+    blobs: dict[str, bytes] = {}
     for v in range(RELEASES):
         wanted = f"lang/l{int(number[1:]) % SHARED:05d} >=1.{v // 2}"
         requires = () if kind == "lang" else (Requirement.parse(wanted),)
