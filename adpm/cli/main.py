@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "list": "List the locked adapters.",
     "tree": "Show which adapter requires which.",
     "impact": "Show which locked adapters would fit another base.",
+    "licenses": "Show what is locked under which licenses.",
     "info": "Show a package's releases and its card.",
     "checkout": "Link the locked adapters out as plain directories.",
     "publish": "Publish a directory as a release.",

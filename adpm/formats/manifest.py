@@ -9,6 +9,7 @@ from typing import Final
 from adpm import limits
 from adpm.core.composition import leaves, parse_composition
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
 from adpm.core.source import is_source, parse_source
@@ -19,7 +20,7 @@ from adpm.formats.rules import rules_fields
 from adpm.formats.source import wanted_source
 from adpm.formats.yaml import YamlDocument, open_yaml
 
-__all__ = ["open_manifest", "read_manifest", "registry_name"]
+__all__ = ["floors", "open_manifest", "read_manifest", "registry_name"]
 
 _REGISTRY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 _PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,128}\Z")
@@ -81,7 +82,10 @@ def _base(node: Node) -> BaseSource:
         return BaseSource(model=text(node))
     fields = node.fields()
     base = BaseSource(
-        model=fields.get("model", text), revision=fields.get("revision", text), path=fields.get("path", text)
+        model=fields.get("model", text),
+        revision=fields.get("revision", text),
+        path=fields.get("path", text),
+        license=fields.get("license", license_),
     )
     fields.close()
     if base.model is None and base.path is None:
@@ -139,10 +143,17 @@ def _wanted(node: Node) -> Wanted:
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
     base, slot = _place(fields)
+    where, prefer = fields.get("where", floors, default=()), fields.get("prefer", parsed(Preference.parse))
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
-    return Wanted(alias, requirement, registry, base, slot, line=node.line)
+    return Wanted(alias, requirement, registry, base, slot, where=where, prefer=prefer, line=node.line)
+
+
+def floors(node: Node) -> tuple[Floor, ...]:
+    """One floor, or a list of them, each once."""
+    one = parsed(Floor.parse)
+    return (one(node),) if isinstance(node.value, str) else tuple(dict.fromkeys(list_of(one)(node)))
 
 
 def _place(fields: Fields) -> tuple[str | None, str | None]:
