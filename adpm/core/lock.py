@@ -104,7 +104,7 @@ class Lock:
                 )
         if not known:
             return self
-        wanted = set(only) or {None, *groups}
+        wanted: set[str | None] = {*only} or {None, *groups}
         adapters = {alias: adapter for alias, adapter in self.adapters.items() if adapter.group in wanted}
         needed: set[str] = set()
         news = [self.packages[adapter.key] for adapter in adapters.values()]

@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from adpm import limits
 from adpm.core.composition import parse_composition
+from adpm.core.files import LOCK_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
 from adpm.core.metrics import Preference
 from adpm.core.moment import cutoff
@@ -18,18 +19,21 @@ from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
+from adpm.errors import DocumentError, Fault
 from adpm.formats.base import base_value, locked_base_node
 from adpm.formats.card import requires_node, requires_value
+from adpm.formats.conflict import markers
 from adpm.formats.json import open_json, pretty
 from adpm.formats.manifest import floors, registry_name
 from adpm.formats.oci import package_path
-from adpm.formats.reader import Node, integer, map_of, parsed, text
+from adpm.formats.reader import Decoder, Node, integer, map_of, parsed, text
 from adpm.formats.rules import rules_fields, rules_value
 from adpm.formats.source import lock_source, lock_source_value
+from adpm.version import __version__
 
 __all__ = ["LOCK_FORMAT", "read_lock", "write_lock"]
 
-LOCK_FORMAT: Final = 1
+LOCK_FORMAT: Final = 1  # what is written; `_READERS` has every format that is read
 
 
 def write_lock(lock: Lock) -> bytes:
@@ -87,16 +91,39 @@ def _blob_value(blob: Blob) -> dict[str, Any]:
     return {"digest": str(blob.digest), "size": blob.size}
 
 
-def read_lock(data: bytes, source: str) -> Lock:
-    """Read a lock; raises ``DocumentError`` (``lock-invalid``) with all its faults."""
+def read_lock(data: bytes, source: str, *, references: bool = True) -> Lock:
+    """Read a lock; raises ``DocumentError`` (``lock-invalid``) with all its faults, (``lock-too-new``) by its format.
+
+    Without ``references`` what is named may be missing from it, as from one side of a merge that git left undone.
+    """
+    conflicts = markers(data)
+    if conflicts:
+        faults = [Fault("", "git's conflict marker: two sides were not merged", line) for line in conflicts]
+        hint = f"run 'adpm lock' where {LOCK_FILE} lies: it reads both sides and resolves them"
+        raise DocumentError("lock-invalid", source, faults[: limits.DOCUMENT_FAULTS], hint=hint)
     document = open_json(data, source=source, code="lock-invalid", limit=limits.LOCK_BYTES)
-    lock = document.root.decode(_lock)
+    lock = document.root.decode(_reader(document.root))
+    if references and lock is not None and not document.faults:
+        _check_references(document.root, lock)
     document.finish(hint="run 'adpm lock' to write it anew; the lock is not meant to be edited by hand")
     assert lock is not None  # noqa: S101 - finish has raised otherwise
     return lock
 
 
-def _lock(node: Node) -> Lock:
+def _reader(root: Node) -> Decoder[Lock]:
+    """The reader of the document's own format. A newer one is refused before anything in it is called a fault."""
+    number = root.value.get("lock") if isinstance(root.value, dict) else LOCK_FORMAT
+    if type(number) is int and number > max(_READERS):
+        raise DocumentError(
+            "lock-too-new",
+            root.document.source,
+            [Fault("lock", f"it has format {number}; adpm {__version__} reads up to format {max(_READERS)}")],
+            hint="upgrade adpm to the version that wrote it, or newer: pip install --upgrade adpm",
+        )
+    return _READERS.get(number, _format_1) if type(number) is int else _format_1
+
+
+def _format_1(node: Node) -> Lock:
     fields = node.fields()
     fields.need("lock", _format)
     rules, before = fields.get("rules", _rules) or (Rules(), None)
@@ -110,14 +137,15 @@ def _lock(node: Node) -> Lock:
         bases=fields.get("bases", map_of(Alias.parse, locked_base_node), default={}),
     )
     fields.close()
-    if not node.document.faults:
-        _check_references(node, lock)
     return lock
 
 
 def _format(node: Node) -> None:
-    if node.value != LOCK_FORMAT or type(node.value) is not int:
-        node.fail(f"this adpm reads lock format {LOCK_FORMAT}, this is {node.value!r}; use the adpm that wrote it")
+    if node.value not in _READERS or type(node.value) is not int:
+        node.fail(f"{node.value!r} is no lock format; this adpm reads {', '.join(map(str, _READERS))}")
+
+
+_READERS: Final[dict[int, Decoder[Lock]]] = {1: _format_1}
 
 
 def _rules(node: Node) -> tuple[Rules, str | None]:
@@ -145,7 +173,7 @@ def _adapter(node: Node) -> LockedAdapter:
         base=fields.get("base", parsed(Alias.parse)),
         slot=fields.get("slot", parsed(Alias.parse)),
         group=fields.get("group", parsed(Alias.parse)),
-        where=fields.get("where", floors, default=()),
+        where=fields.get("where", floors) or (),
         prefer=fields.get("prefer", parsed(Preference.parse)),
     )
     fields.close()

@@ -8,13 +8,15 @@ from typing import Final
 
 from adpm import limits
 from adpm.core.composition import leaves, parse_composition
+from adpm.core.files import LOCK_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
 from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
 from adpm.core.source import is_source, parse_source
-from adpm.errors import UsageError
+from adpm.errors import DocumentError, Fault, UsageError
 from adpm.formats.card import language, license_, metric, task
+from adpm.formats.conflict import markers
 from adpm.formats.reader import Fields, Node, list_of, map_of, parsed, text
 from adpm.formats.rules import rules_fields
 from adpm.formats.source import wanted_source
@@ -44,6 +46,7 @@ def read_manifest(data: bytes, source: str) -> Manifest:
 
 def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
     """The manifest and the document it was read from, for those who edit it."""
+    _check_merged(data, source)
     document = open_yaml(data, source=source, code="manifest-invalid", limit=limits.MANIFEST_BYTES)
     if document.root.value is None:
         return Manifest(), document
@@ -53,6 +56,14 @@ def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
     return manifest, document
 
 
+def _check_merged(data: bytes, source: str) -> None:
+    conflicts = markers(data)[: limits.DOCUMENT_FAULTS]
+    if conflicts:
+        faults = [Fault("", "git's conflict marker: two sides were not merged", line) for line in conflicts]
+        hint = f"settle {source} by hand first; then 'adpm lock' settles {LOCK_FILE}"
+        raise DocumentError("manifest-invalid", source, faults, hint=hint)
+
+
 def _manifest(node: Node) -> Manifest:
     fields = node.fields()
     manifest = Manifest(
@@ -60,7 +71,7 @@ def _manifest(node: Node) -> Manifest:
         bases=fields.get("bases", map_of(Alias.parse, _base), default={}),
         registries=fields.get("registries", list_of(_registry, most=limits.REGISTRIES), default=()),
         adapters=(
-            *(fields.get("adapters", _adapters, default=()) or ()),
+            *(fields.get("adapters", _adapters) or ()),
             *(wanted for group in (fields.get("groups", _groups) or {}).values() for wanted in group),
         ),
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
@@ -143,7 +154,7 @@ def _wanted(node: Node) -> Wanted:
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
     base, slot = _place(fields)
-    where, prefer = fields.get("where", floors, default=()), fields.get("prefer", parsed(Preference.parse))
+    where, prefer = fields.get("where", floors) or (), fields.get("prefer", parsed(Preference.parse))
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()

@@ -7,23 +7,23 @@ in that slot where the project wants that package there too, else outside of slo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from adpm.core.base import BaseIdentity
-from adpm.core.files import MANIFEST_FILE
+from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.lock import Lock, package_key
 from adpm.core.manifest import Wanted
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
-from adpm.errors import NoSolutionError
+from adpm.errors import NoSolutionError, UsageError
 from adpm.ops.project import Project
 from adpm.resolve import problem
 from adpm.resolve.solve import resolve
 
-__all__ = ["Candidates", "Choice", "choose"]
+__all__ = ["Candidates", "Choice", "choose", "node", "questions", "registry_pins"]
 
 
 class Candidates(Protocol):
@@ -60,21 +60,76 @@ def choose(
     ``before`` is preferred, but for the packages with a key in ``update`` (empty: all; None: none). Raises what
     ``resolve`` does.
     """
-    kept = _kept(project, before, update)
     choices = []
-    for base, identity in bases.items():
-        wanted = [_Line(w, direct.get(w.alias)) for w in project.manifest.adapters if w.base == base]
-        slotted = _Slotted(source, {_node(w.pinned.name, w.wanted.slot) for w in wanted if w.wanted.slot is not None})
-        asked = _problem(project, wanted, slotted.nodes)
-        asked = replace(asked, base=identity, locked=kept.get(base, {}), before=moment)
+    for base, asked, slotted in questions(project, source, direct, bases, before=before, update=update, moment=moment):
         try:
-            chosen = resolve(asked, slotted).chosen
+            chosen = _answered(asked, slotted).chosen
         except NoSolutionError as error:
             if base is not None:
                 error.what += f" on the base {base}"
             raise
-        choices += [Choice(slotted.original(listing), base, _parts(node)[1]) for node, listing in chosen.items()]
+        choices += [Choice(slotted.original(listing), base, _parts(name)[1]) for name, listing in chosen.items()]
     return choices
+
+
+def questions(
+    project: Project,
+    source: Candidates,
+    direct: Mapping[Alias, Listing],
+    bases: Mapping[str | None, BaseIdentity | None],
+    *,
+    before: Lock | None = None,
+    update: Collection[str] | None = None,
+    moment: str | None,
+) -> Iterator[tuple[str | None, problem.Problem, _Slotted]]:
+    """For each base by name the problem, and the source in which a package in a slot is ``node(package, slot)``."""
+    kept = _kept(project, before, update)
+    for base, identity in bases.items():
+        wanted = [_Line(w, direct.get(w.alias)) for w in project.manifest.adapters if w.base == base]
+        slotted = _Slotted(source, {node(w.pinned.name, w.wanted.slot) for w in wanted if w.wanted.slot is not None})
+        keys = {node(w.pinned.name, w.wanted.slot): package_key(w.pinned.name, base, w.wanted.slot) for w in wanted}
+        asked = replace(
+            _problem(project, wanted, slotted.nodes),
+            base=identity,
+            locked=kept.get(base, {}),
+            before=moment,
+            first=frozenset(name for name, key in keys.items() if update and key in update),
+        )
+        yield base, asked, slotted
+
+
+def _answered(asked: problem.Problem, source: problem.Source) -> problem.Resolution:
+    """The answer in which what is ``first`` is as new as can be without moving another adapter of the project.
+
+    Only where these can't all stay may they move as well.
+    """
+    others = {w.requirement.name for w in asked.wanted} - asked.first
+    stay = tuple(
+        problem.Wanted(Requirement(name, digest=locked.digest), LOCK_FILE, f"{name} {locked.version}")
+        for name, locked in asked.locked.items()
+        if asked.first and name in others and locked.digest is not None
+    )
+    try:
+        return resolve(replace(asked, wanted=(*asked.wanted, *stay)), source)
+    except NoSolutionError:
+        if not stay:
+            raise
+        return resolve(asked, source)
+
+
+def registry_pins(project: Project) -> dict[PackageName, str]:
+    """The registries that the manifest names for packages."""
+    pins: dict[PackageName, str] = {}
+    for wanted in project.manifest.adapters:
+        if isinstance(wanted.requirement, Requirement) and wanted.registry is not None:
+            name, registry = wanted.requirement.name, wanted.registry
+            if pins.setdefault(name, registry) != registry:
+                raise UsageError(
+                    "registry-pins-differ",
+                    f"{MANIFEST_FILE} wants {name} from {pins[name]} and from {registry}",
+                    hint="name one registry for it; a project takes a package from one place",
+                )
+    return pins
 
 
 class _Line(NamedTuple):
@@ -106,9 +161,9 @@ class _Slotted:
 
     def _in_slot(self, listing: Listing, slot: str) -> Listing:
         requires = tuple(
-            replace(r, name=node) if (node := _node(r.name, slot)) in self.nodes else r for r in listing.requires
+            replace(r, name=inner) if (inner := node(r.name, slot)) in self.nodes else r for r in listing.requires
         )
-        return replace(listing, name=_node(listing.name, slot), requires=requires)
+        return replace(listing, name=node(listing.name, slot), requires=requires)
 
     def original(self, listing: Listing) -> Listing:
         package, slot = _parts(listing.name)
@@ -117,23 +172,24 @@ class _Slotted:
         return next(entry for entry in self._source.candidates(package, slot) if entry.manifest == listing.manifest)
 
 
-def _node(name: PackageName, slot: str | None) -> PackageName:
+def node(name: PackageName, slot: str | None) -> PackageName:
+    """What the resolver calls a package in a slot; None: outside of slots."""
     return PackageName(package_key(name, None, slot))
 
 
-def _parts(node: PackageName) -> tuple[PackageName, str | None]:
-    name, _, slot = node.partition(":")
-    return PackageName(name), slot or None
+def _parts(name: PackageName) -> tuple[PackageName, str | None]:
+    package, _, slot = name.partition(":")
+    return PackageName(package), slot or None
 
 
 def _problem(project: Project, wanted: Sequence[_Line], slots: Collection[PackageName]) -> problem.Problem:
     rules, text = project.manifest.rules, project.manifest_bytes.decode("utf-8").splitlines()
 
     def quote(requirement: Requirement, slot: str | None, line: int | None) -> problem.Wanted:
-        named = replace(requirement, name=_node(requirement.name, slot))
-        return problem.Wanted(
-            named, f"{MANIFEST_FILE}:{line}", text[line - 1].strip() if line is not None else str(named)
-        )
+        named = replace(requirement, name=node(requirement.name, slot))
+        if line is None:
+            return problem.Wanted(named, MANIFEST_FILE, str(named))
+        return problem.Wanted(named, f"{MANIFEST_FILE}:{line}", text[line - 1].strip())
 
     overrides = []
     for override in rules.overrides:
@@ -167,5 +223,5 @@ def _kept(
     for key, package in before.packages.items():
         if update is None or key not in update:
             locked = problem.Locked(package.version, package.manifest.digest)
-            kept.setdefault(package.base, {})[_node(package.name, package.slot)] = locked
+            kept.setdefault(package.base, {})[node(package.name, package.slot)] = locked
     return kept

@@ -71,4 +71,6 @@ def check_bases(project: Project) -> None:
 
 def _bases(project: Project) -> dict[str | None, BaseSource]:
     manifest = project.manifest
-    return {None: manifest.base} if manifest.base is not None else dict(manifest.bases)
+    if manifest.base is not None:
+        return {None: manifest.base}
+    return {**manifest.bases}

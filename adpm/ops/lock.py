@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from adpm import limits
+from adpm.core.base import BaseIdentity
 from adpm.core.events import Changed, Listener, Note, ignore
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
@@ -21,22 +22,23 @@ from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.source import Source, as_wanted
-from adpm.errors import LockOutdatedError, NoSolutionError, UsageError
+from adpm.errors import DocumentError, LockOutdatedError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
 from adpm.ops.cards import cards
 from adpm.ops.changes import changes
-from adpm.ops.choose import Choice, choose
+from adpm.ops.choose import Choice, choose, registry_pins
 from adpm.ops.compositions import check_mixtures, check_names
 from adpm.ops.direct import Direct, take
 from adpm.ops.licenses import check_bases
+from adpm.ops.merge import Merge, read_conflict
 from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
 from adpm.store.parallel import in_parallel
 from adpm.store.store import Batch, Store
 
-__all__ = ["Locked", "lock"]
+__all__ = ["Locked", "lock", "moment_now", "registries_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,62 @@ def lock(
     A lock that already belongs to the manifest is kept without asking a registry. ``update``: the keys of the packages
     that may move to newer releases; an empty collection: all of them; None: only what must. An ``exclude-newer`` that
     is an age counts back from ``now`` (None: the clock), in every resolution anew.
+    A lock with git's conflict markers is resolved: out of what the two sides have locked where that goes together, else
+    with the registries, what the sides agree on being preferred.
     """
-    before = project.lock()
-    if before is not None and update is None and not any(out_of_date(project, before, store)):
+    conflict = None if update is not None else read_conflict(project.lock_bytes() or b"")
+    if conflict is not None:
+        return _settled(project, store, conflict, offline=offline, now=now, listener=listener)
+    before, whole = _previous(project)
+    if before is not None and whole and update is None and not any(out_of_date(project, before, store)):
         return Locked(before, ())
+    after = _resolved(project, store, before, update=update, offline=offline, now=now, listener=listener)
+    return _told(before, after, listener)
+
+
+def _previous(project: Project) -> tuple[Lock | None, bool]:
+    """The lock, and whether all is in it that it names: git's merge of the lines of two locks may have lost some."""
+    try:
+        return project.lock(), True
+    except DocumentError as error:
+        if error.code != "lock-invalid":
+            raise
+        return project.lock(references=False), False  # raises the same where more is wrong
+
+
+def _settled(
+    project: Project, store: Store, conflict: Merge, *, offline: bool, now: datetime | None, listener: Listener
+) -> Locked:
+    """The lock out of two sides; ``changes`` are those to our side."""
+    bases = conflict.known_bases(project_bases(project))
+    before = replace(conflict.ours, packages=conflict.preferred())
+    try:
+        packages = conflict.chosen(project, bases)
+    except NoSolutionError:
+        after = _resolved(project, store, before, offline=offline, now=now, listener=listener)
+    else:
+        after = _assembled(project, bases, {}, packages, conflict.moment())
+    return _told(conflict.ours, after, listener)
+
+
+def _told(before: Lock | None, after: Lock, listener: Listener) -> Locked:
+    found = tuple(changes(before, after))
+    for change in found:
+        listener(change)
+    return Locked(after, found)
+
+
+def _resolved(
+    project: Project,
+    store: Store,
+    before: Lock | None,
+    *,
+    update: Collection[str] | None = None,
+    offline: bool,
+    now: datetime | None,
+    listener: Listener,
+) -> Lock:
+    """The lock out of what the registries and the direct sources have, ``before`` being preferred."""
     if offline:
         raise LockOutdatedError(
             "lock-outdated",
@@ -74,8 +128,7 @@ def lock(
     check_bases(project)
     direct = _directs(project, before, update, store, listener)
     source = _Source(open_chain(project), project, direct)
-    bases, rules = project_bases(project, before), project.manifest.rules
-    moment = None if rules.exclude_newer is None else moment_of(rules.exclude_newer, now or datetime.now(UTC))
+    bases, moment = project_bases(project, before), moment_now(project, now)
     try:
         choices = choose(
             project,
@@ -89,24 +142,43 @@ def lock(
     except NoSolutionError as error:
         error.cause = "\n".join([error.cause or "", *_said_of_sources(error.cause or "", direct)])
         raise
+    after = _assembled(project, bases, direct, _pin(source, store, before, choices), moment)
+    if after.compose:
+        check_mixtures(after, cards(after.packages.values(), store, lambda: source.chain))
+    for note in _preferred(project, source, choices):
+        listener(note)
+    return after
+
+
+def moment_now(project: Project, now: datetime | None = None) -> str | None:
+    """The moment that the project's ``exclude-newer`` means at ``now``; None if it has none."""
+    cutoff = project.manifest.rules.exclude_newer
+    return None if cutoff is None else moment_of(cutoff, now or datetime.now(UTC))
+
+
+def _assembled(
+    project: Project,
+    bases: Mapping[str | None, BaseIdentity | None],
+    direct: Mapping[Alias, Direct],
+    packages: Mapping[str, LockedPackage],
+    moment: str | None,
+) -> Lock:
     after = Lock(
         base=bases.get(None),
         bases={name: base for name, base in bases.items() if name is not None and base is not None},
         adapters=_adapters(project, direct),
         compose=dict(project.manifest.compose),
-        packages=_pin(source, store, before, choices),
-        rules=rules,
+        packages=packages,
+        rules=project.manifest.rules,
         before=moment,
     )
     check_names(after)
-    if after.compose:
-        check_mixtures(after, cards(after.packages.values(), store, lambda: source.chain))
-    found = tuple(changes(before, after))
-    for change in found:
-        listener(change)
-    for note in _preferred(project, source, choices):
-        listener(note)
-    return Locked(after, found)
+    return after
+
+
+def registries_of(project: Project) -> _Source:
+    """Whom the resolver asks for a project without direct sources."""
+    return _Source(open_chain(project), project, {})
 
 
 class _Source:
@@ -116,18 +188,10 @@ class _Source:
         self.chain = chain
         self.rules = project.manifest.rules
         self.direct: dict[tuple[PackageName, str | None], Direct] = {}
-        self.pins: dict[PackageName, str] = {}
+        self.pins = registry_pins(project)
         for wanted in project.manifest.adapters:
             if not isinstance(wanted.requirement, Requirement):
                 self.direct[direct[wanted.alias].listing.name, wanted.slot] = direct[wanted.alias]
-                continue
-            name, registry = wanted.requirement.name, wanted.registry
-            if registry is not None and self.pins.setdefault(name, registry) != registry:
-                raise UsageError(
-                    "registry-pins-differ",
-                    f"{MANIFEST_FILE} wants {name} from {self.pins[name]} and from {registry}",
-                    hint="name one registry for it; a project takes a package from one place",
-                )
 
     def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]:
         if (name, slot) in self.direct:

@@ -11,17 +11,19 @@ from typing import Self
 from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
-from adpm.core.lock import Lock, LockedAdapter
+from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.manifest import BaseSource, Manifest, Wanted
+from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
 from adpm.core.source import as_wanted
 from adpm.errors import DocumentError, LockOutdatedError, NotFoundError
+from adpm.formats.conflict import markers
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
 from adpm.ops.root import find_root
 from adpm.store.durable import replace
 
-__all__ = ["Project", "differences", "read_bounded"]
+__all__ = ["Project", "differences", "meets", "read_bounded"]
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -71,17 +73,23 @@ class Project:
     def lock_path(self) -> Path:
         return self.root / LOCK_FILE
 
-    def lock(self) -> Lock | None:
-        """The lock as it lies on the disk; None where there is none."""
-        try:
-            data = read_bounded(self.lock_path, limits.LOCK_BYTES)
-        except FileNotFoundError:
+    def lock(self, *, references: bool = True) -> Lock | None:
+        """The lock as it lies on the disk; None where there is none. ``references``: see ``read_lock``."""
+        data = self.lock_bytes()
+        if data is None:
             return None
         try:
-            return read_lock(data, LOCK_FILE)
+            return read_lock(data, LOCK_FILE, references=references)
         except DocumentError as error:
-            error.hint = f"restore {LOCK_FILE} from version control, or remove it and run 'adpm lock'"
+            if error.code == "lock-invalid" and not markers(data):
+                error.hint = f"restore {LOCK_FILE} from version control, or remove it and run 'adpm lock'"
             raise
+
+    def lock_bytes(self) -> bytes | None:
+        try:
+            return read_bounded(self.lock_path, limits.LOCK_BYTES)
+        except FileNotFoundError:
+            return None
 
     def need_lock(self) -> Lock:
         lock = self.lock()
@@ -116,6 +124,7 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
     if dict(manifest.compose) != dict(lock.compose):
         yield "the compositions differ"
     yield from manifest.rules.differences(lock.rules)
+    yield from _loose_ends(lock)
     declared = {registry.name for registry in manifest.registries}
     used = {package.registry for package in lock.packages.values() if package.registry is not None}
     for registry_name in sorted(used - declared):
@@ -163,3 +172,26 @@ def _asked(lock: Lock, adapter: LockedAdapter) -> str:
     """What the manifest said when the adapter was locked."""
     source = lock.packages[adapter.key].source
     return str(adapter.requirement if source is None else as_wanted(source))
+
+
+def meets(requirement: Requirement, package: LockedPackage) -> bool:
+    """Whether the locked release is one that the requirement admits."""
+    if requirement.digest is not None:
+        return requirement.digest == package.manifest.digest
+    return requirement.specifiers.contains(package.version, prereleases=True)
+
+
+def _loose_ends(lock: Lock) -> Iterator[str]:
+    """What git's merge of two locks that were right may leave: needs that are not met, packages that none needs."""
+    needs = [(str(alias), a.requirement, lock.packages[a.key]) for alias, a in lock.adapters.items()]
+    reached: set[str] = set()
+    for who, requirement, package in needs:  # grows while it is walked
+        if not meets(requirement, package):
+            yield f"{who} requires {requirement}; the lock has {package.version}"
+        if package.key not in reached:
+            reached.add(package.key)
+            name = f"{package.name} {package.version}"
+            needs += [(name, inner, lock.required(package, inner)) for inner in package.requires]
+    for key in lock.packages:
+        if key not in reached:
+            yield f"{key} is locked, but nothing requires it"

@@ -18,7 +18,11 @@ __all__ = ["update"]
 
 
 def update(project: Project, store: Store, aliases: Sequence[str] = (), *, listener: Listener = ignore) -> Locked:
-    """The lock in which ``aliases`` (none: all) may move to the newest releases that the manifest allows."""
+    """The lock in which ``aliases`` (none: all) move to the newest releases that the manifest allows.
+
+    Of the others, what no alias names moves only where an updated release needs it to; what an alias names stays, and
+    the updated ones are as new as that allows.
+    """
     before = project.lock()
     locked = {} if before is None else before.adapters
     wanted = {wanted.alias: wanted for wanted in project.manifest.adapters}

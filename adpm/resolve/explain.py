@@ -73,9 +73,16 @@ def _error(told: list[str], blamed: Sequence[Wanted], ways: Iterable[str | None]
 def _told(proof: Node, words: Words) -> list[str]:
     if len(steps(proof)) <= _STEPS:
         return prose(proof, words)
-    facts = sorted({words.why(leaf.why) for leaf in leaves(proof)})
+    facts = list(dict.fromkeys(words.why(leaf.why) for leaf in sorted(leaves(proof), key=_place)))
     more = [f"  and {len(facts) - _FACTS} more"] if len(facts) > _FACTS else []
     return ["These facts contradict each other:", *(f"  {fact}" for fact in facts[:_FACTS]), *more]
+
+
+def _place(leaf: Leaf) -> tuple[bool, str, int]:
+    """By package and its oldest release that is meant; the project's own lines last."""
+    if isinstance(leaf.why, Wanted):
+        return True, leaf.why.where, 0
+    return False, leaf.why.name, leaf.why.releases & -leaf.why.releases
 
 
 def _change(wanted: Wanted, contexts: Iterable[Sequence[Wanted]], packages: Packages, trials: Trials) -> str | None:

@@ -223,6 +223,11 @@ class Package:
             chosen &= -chosen
         return chosen.bit_length() - 1 if chosen else None
 
+    @property
+    def kept(self) -> int:
+        """The locked release, or all of its version where the lock names no digest."""
+        return self._kept
+
     def keeps(self, releases: int) -> bool:
         """Whether the locked release is among ``releases``."""
         return releases & self._kept != 0

@@ -84,6 +84,7 @@ class Problem:
     before: str | None = None
     order: Order = "highest"
     licenses: tuple[str, ...] | None = None
+    first: frozenset[PackageName] = frozenset()  # what is to be as new as can be, though locked packages move for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from adpm.resolve.package import Package
 from adpm.resolve.problem import Problem, Resolution, Source
 from adpm.resolve.provider import Provider
 from adpm.resolve.search import Refuted, Selected, SpentError, search
+from adpm.resolve.settle import settle
 
 __all__ = ["resolve"]
 
@@ -41,7 +42,7 @@ def resolve(
         catalog = Catalog(problem, fetcher)
         if threads > 1:
             catalog.prefetch()
-        provider = Provider(catalog)
+        provider = Provider(catalog, problem.first)
         try:
             found = search(problem.wanted, provider, decisions)
         except SpentError as spent:
@@ -54,7 +55,7 @@ def resolve(
             ) from None
         if isinstance(found, Refuted):
             raise no_solution(problem, AtHand(catalog, provider.met), found)
-        return _resolution(problem, catalog, found)
+        return _resolution(problem, catalog, settle(problem, catalog, found, decisions))
 
 
 def _resolution(problem: Problem, catalog: Catalog, found: Selected) -> Resolution:

@@ -53,10 +53,10 @@ class Case:
         return self.shelf.packages
 
 
-def random_case(seed: int) -> Case:
-    """At most four packages of at most four releases; about two in five have a solution."""
+def random_case(seed: int, names: Sequence[str] = _NAMES, least: int = 2) -> Case:
+    """``least`` or more packages out of ``names``, of at most four releases; about two in five have a solution."""
     chance = random.Random(seed)
-    names = _NAMES[: chance.randint(2, 4)]
+    names = names[: chance.randint(least, len(names))]
     shelf = Shelf(
         *(
             listing(
