@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
 from adpm.core.composition import Composition, leaves
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
@@ -28,6 +29,8 @@ class LockedAdapter:
     base: str | None = None
     slot: str | None = None
     group: str | None = None
+    where: tuple[Floor, ...] = ()
+    prefer: Preference | None = None
 
     @property
     def key(self) -> str:
@@ -101,7 +104,7 @@ class Lock:
                 )
         if not known:
             return self
-        wanted = set(only) or {None, *groups}
+        wanted: set[str | None] = {*only} or {None, *groups}
         adapters = {alias: adapter for alias, adapter in self.adapters.items() if adapter.group in wanted}
         needed: set[str] = set()
         news = [self.packages[adapter.key] for adapter in adapters.values()]

@@ -10,6 +10,7 @@ from adpm import limits
 from adpm.core.composition import leaves, parse_composition
 from adpm.core.files import LOCK_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
 from adpm.core.source import is_source, parse_source
@@ -21,7 +22,7 @@ from adpm.formats.rules import rules_fields
 from adpm.formats.source import wanted_source
 from adpm.formats.yaml import YamlDocument, open_yaml
 
-__all__ = ["open_manifest", "read_manifest", "registry_name"]
+__all__ = ["floors", "open_manifest", "read_manifest", "registry_name"]
 
 _REGISTRY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 _PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,128}\Z")
@@ -70,7 +71,7 @@ def _manifest(node: Node) -> Manifest:
         bases=fields.get("bases", map_of(Alias.parse, _base), default={}),
         registries=fields.get("registries", list_of(_registry, most=limits.REGISTRIES), default=()),
         adapters=(
-            *(fields.get("adapters", _adapters, default=()) or ()),
+            *(fields.get("adapters", _adapters) or ()),
             *(wanted for group in (fields.get("groups", _groups) or {}).values() for wanted in group),
         ),
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
@@ -92,7 +93,10 @@ def _base(node: Node) -> BaseSource:
         return BaseSource(model=text(node))
     fields = node.fields()
     base = BaseSource(
-        model=fields.get("model", text), revision=fields.get("revision", text), path=fields.get("path", text)
+        model=fields.get("model", text),
+        revision=fields.get("revision", text),
+        path=fields.get("path", text),
+        license=fields.get("license", license_),
     )
     fields.close()
     if base.model is None and base.path is None:
@@ -150,10 +154,17 @@ def _wanted(node: Node) -> Wanted:
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
     base, slot = _place(fields)
+    where, prefer = fields.get("where", floors) or (), fields.get("prefer", parsed(Preference.parse))
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
-    return Wanted(alias, requirement, registry, base, slot, line=node.line)
+    return Wanted(alias, requirement, registry, base, slot, where=where, prefer=prefer, line=node.line)
+
+
+def floors(node: Node) -> tuple[Floor, ...]:
+    """One floor, or a list of them, each once."""
+    one = parsed(Floor.parse)
+    return (one(node),) if isinstance(node.value, str) else tuple(dict.fromkeys(list_of(one)(node)))
 
 
 def _place(fields: Fields) -> tuple[str | None, str | None]:

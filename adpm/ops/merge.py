@@ -72,6 +72,11 @@ class Merge:
         """
         if any(not isinstance(wanted.requirement, Requirement) for wanted in project.manifest.adapters):
             raise NoSolutionError("no-solution", "what direct sources hold is not in the lock")
+        if any(wanted.where for wanted in project.manifest.adapters):
+            raise NoSolutionError("no-solution", "which scores releases have is not in the lock")
+        # A side that counts was locked with the same policy: all in it is allowed.
+        rules = replace(project.manifest.rules, licenses=None)
+        lenient = replace(project, manifest=replace(project.manifest, rules=rules))
         before = replace(self.ours, packages=self.preferred())
         pins, packages = registry_pins(project), {}
         for name, base in bases.items():
@@ -81,7 +86,7 @@ class Merge:
                     for package in side.packages.values():
                         if package.base == name and pins.get(package.name, package.registry) == package.registry:
                             held.add(package)
-            for choice in choose(project, held, {}, {name: base}, before=before, update=None, moment=None):
+            for choice in choose(lenient, held, {}, {name: base}, before=before, update=None, moment=None):
                 packages[choice.key] = held.entry(choice)
         return dict(sorted(packages.items()))
 
@@ -184,7 +189,7 @@ def _clashing_sources(merge: Merge) -> Iterator[str]:
 def _project(lock: Lock) -> Project:
     """A project that wants what ``lock`` says was wanted; what a direct source holds, by its package."""
     wanted = tuple(
-        Wanted(alias, a.requirement, a.registry, base=a.base, slot=a.slot, group=a.group)
+        Wanted(alias, a.requirement, a.registry, a.base, a.slot, a.group, a.where, a.prefer)
         for alias, a in lock.adapters.items()
     )
     return Project(Path(), Manifest(adapters=wanted, compose=lock.compose, rules=lock.rules), b"")

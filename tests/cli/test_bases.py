@@ -176,3 +176,30 @@ def test_impact_needs_the_cards_alone(work: Workplace, wide: Path, monkeypatch: 
         files = {file["digest"].removeprefix("sha256:") for file in package["files"].values()}
         assert not any(hexes.endswith(name) or name in hexes for hexes in files for name in stored)
     work.adpm("impact", "--base", "../base", "--offline")
+
+
+def test_adding_for_a_base_and_in_a_slot(work: Workplace, wide: Path) -> None:
+    manifest = """\
+bases:
+  small: {path: ../base}
+  wide: {path: ../wide}
+registries: [{name: here, url: ../registry}]
+adapters: {}
+groups:
+  dev: {probe: {package: lang/en, base: small}}
+"""
+    (work.project / "adapter.yaml").write_text(manifest, encoding="utf-8")
+    assert "does not say which base it is for" in work.adpm("add", "text/sst-2", status=2).err
+    work.adpm("add", "text/sst-2", "--as", "a", "--base", "small")
+    work.adpm("add", "text/sst-2", "--as", "b", "--base", "small", "--slot", "b")
+    work.package("text/wip", "1.0")
+    work.adpm("add", "../packages/text-wip/1.0", "--as", "wip", "--base", "small")
+    entries = json.loads(work.read("adapter.lock"))["adapters"]
+    assert {alias: (entry["base"], entry.get("slot")) for alias, entry in entries.items()} == {
+        "a": ("small", None),
+        "b": ("small", "b"),
+        "probe": ("small", None),
+        "wip": ("small", None),
+    }
+    work.adpm("remove", "b")
+    assert set(locked(work)) == {"lang/en:small", "text/sst-2:small", "text/wip:small"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from adpm.core.composition import leaves, parse_composition
+from adpm.core.composition import Composition, leaves, parse_composition
 from adpm.core.mixing import Member, check_mixing
 from adpm.errors import CompositionError
 from tests import strategies
@@ -71,7 +71,7 @@ def test_the_way_out_of_a_fusion_can_be_taken() -> None:
 
 
 @given(strategies.compositions())
-def test_bottlenecks_without_heads_can_be_put_together_in_any_way(composition: strategies.Composition) -> None:
+def test_bottlenecks_without_heads_can_be_put_together_in_any_way(composition: Composition) -> None:
     check_mixing(composition, lambda _: Member("bottleneck"), what="compose.x")
     same = dict.fromkeys(leaves(composition), Member("bottleneck", "one head"))
     check_mixing(composition, same.__getitem__, what="compose.x")

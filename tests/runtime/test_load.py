@@ -192,12 +192,12 @@ def test_adapters_of_a_group_are_loaded_when_they_are_asked_for(project: Path) -
     manifest["compose"] = {"default": "sst", "both": "stack(en, sst)"}
     (project / "adapter.yaml").write_text(json.dumps(manifest), encoding="utf-8")
     call("-C", project, "lock")
-    for chosen, names, compositions in (
-        ({}, {"sst", "lang/en"}, {"default"}),
-        ({"groups": ["dev"]}, {"sst", "en"}, {"default", "both"}),
-        ({"only": ["dev"]}, {"en"}, set()),
+    for groups, only, names, compositions in (
+        ([], [], {"sst", "lang/en"}, {"default"}),
+        (["dev"], [], {"sst", "en"}, {"default", "both"}),
+        ([], ["dev"], {"en"}, set()),
     ):
-        adapters = adpm.load(model_of(0), project, **chosen)
+        adapters = adpm.load(model_of(0), project, groups=groups, only=only)
         assert set(adapters.adapters) == names
         assert set(adapters.compositions) == compositions
         adapters.unload()
