@@ -20,6 +20,7 @@ from adpm.runtime.create import Config, Head, new_source
 from adpm.runtime.hooks import Hooks, Plan
 from adpm.runtime.read import HEAD_CONFIG, read_adapter, read_directory
 from adpm.runtime.save import save_adapter
+from adpm.runtime.sites.declare import Sites
 from adpm.runtime.weights import Buffer
 
 __all__ = ["Adapters", "attach"]
@@ -27,16 +28,19 @@ __all__ = ["Adapters", "attach"]
 _NOTHING: Final = Plan()
 
 
-def attach(model: nn.Module) -> Adapters:
+def attach(model: nn.Module, *, sites: Sites | None = None) -> Adapters:
     """An empty handle on ``model``, registered as ``model.adpm``; nothing acts yet.
 
-    Raises ``UsageError`` (``already-attached``) where the model has one. Cost: one walk over the model's modules.
+    ``sites`` declares where bottlenecks and AdapterHub's LoRA act in a model that adpm has no table for: a mapping or
+    a YAML file's path (``specs/sites.md``). Raises ``UsageError`` (``already-attached``) where the model has a handle,
+    ``DocumentError`` (``sites-invalid``), ``NotFoundError`` (``sites-not-found``) and, where the model does not have
+    what ``sites`` names, ``AdapterError`` (``family-unsupported``). Cost: one walk over the model's modules.
     """
     if hasattr(model, HANDLE):
         raise UsageError(
             "already-attached", "the model has an adpm handle already", hint=f"use model.{HANDLE}, or unload() it first"
         )
-    handle = Adapters(model)
+    handle = Adapters(model, sites)
     model.add_module(HANDLE, handle)
     return handle
 
@@ -47,11 +51,11 @@ class Adapters(nn.Module):
     ``compositions`` are compositions by name, which ``activate`` takes too.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, sites: Sites | None = None) -> None:
         super().__init__()
         self.adapters = nn.ModuleDict()
         self.compositions: dict[str, Composition] = {}
-        self._anatomy = Anatomy(model)
+        self._anatomy = Anatomy(model, sites)
         self._hooks = Hooks(self._anatomy.modules)
         self._plans: dict[Composition, Plan] = {}
         self._active: Composition | None = None

@@ -76,7 +76,11 @@ def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
             build=partial(SharedProductPart, config=config),
             start=partial(start_product, config, own=False),
         )
-    if config.inv_adapter is not None and anatomy.family().embeddings.invertible:
+    if config.inv_adapter is not None:
+        if not anatomy.family().embeddings.invertible:
+            raise AdapterError(
+                "method-unsupported", f"a model of type {anatomy.model_type} takes no invertible adapters"
+            )
         yield Blueprint(
             key=INVERSE,
             file=(f"{anatomy.family().embeddings.owner}invertible_adapters.", "."),
@@ -124,7 +128,7 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
                 raise AdapterError("family-unsupported", f"{name} is no linear layer")
             path = anatomy.file_name(name)
             if location == _FUSED:
-                yield _fused(config, anatomy, name, module, sizes)
+                yield _fused(config, anatomy, name, sizes)
                 continue
             first = first or sizes
             yield Blueprint(
@@ -144,9 +148,7 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
         )
 
 
-def _fused(
-    config: LowRank, anatomy: Anatomy, name: str, module: nn.Module, sizes: tuple[int, int]
-) -> Blueprint:
+def _fused(config: LowRank, anatomy: Anatomy, name: str, sizes: tuple[int, int]) -> Blueprint:
     """The part of a layer that makes queries, keys and values at once."""
     if config.use_dora or config.is_vera:
         raise AdapterError(

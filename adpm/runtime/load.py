@@ -15,6 +15,7 @@ from adpm.formats.card import read_card
 from adpm.formats.lock import read_lock
 from adpm.runtime.adapters import Adapters, attach
 from adpm.runtime.identity import identify
+from adpm.runtime.sites.declare import Sites
 from adpm.store.store import Store
 
 __all__ = ["load"]
@@ -22,13 +23,16 @@ __all__ = ["load"]
 DEFAULT = "default"
 
 
-def load(model: nn.Module, project: str | Path | None = None, *, store: Store | None = None) -> Adapters:
+def load(
+    model: nn.Module, project: str | Path | None = None, *, store: Store | None = None, sites: Sites | None = None
+) -> Adapters:
     """Put what ``adapter.lock`` pins on ``model`` and activate it.
 
     Active is then the composition ``default``; where the lock has none, the only adapter; else nothing.
     ``project`` is the project's directory or the lock itself; None: the nearest one at or above the working directory.
     Adapters are named by their aliases, those that others require by their package names. Every file is hashed in the
     store (``store``: the machine's own by default) right before the same mapped bytes are parsed. Nothing is fetched.
+    ``sites`` is what ``attach`` takes.
 
     Raises ``NotFoundError`` (``lock-not-found``; ``object-missing``: run ``adpm install``), ``IntegrityError``
     (``object-corrupt``), ``BaseMismatchError`` (``base-mismatch``) where the model is not the base that the lock or a
@@ -42,7 +46,7 @@ def load(model: nn.Module, project: str | Path | None = None, *, store: Store | 
     identity = identify(model)
     if lock.base is not None:
         _check(lock.base, identity, f"the lock {path}")
-    handle = attach(model)
+    handle = attach(model, sites=sites)
     try:
         _put_on(handle, lock, store, identity)
     except BaseException:
