@@ -155,8 +155,9 @@ def _fused(config: LowRank, anatomy: Anatomy, name: str, sizes: tuple[int, int])
             "method-unsupported",
             f"DoRA and VeRA are for separate queries, keys and values, and {name} makes all three",
         )
-    heads = [getattr(anatomy.config, key, None) for key in ("num_attention_heads", "num_key_value_heads")]
-    queries, others = heads if all(isinstance(count, int) for count in heads) else (1, 1)
+    others: int | None = getattr(anatomy.config, "num_key_value_heads", None)
+    queries: int = 1 if others is None else getattr(anatomy.config, "num_attention_heads", 1)
+    others = others or 1
     unit = sizes[1] // (queries + 2 * others)
     widths = (queries * unit, others * unit, others * unit)
     chosen = tuple(width for width, matrix in zip(widths, "qkv", strict=True) if matrix in config.attn_matrices)

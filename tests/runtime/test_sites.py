@@ -18,7 +18,7 @@ from adpm.errors import AdapterError, DocumentError, NotFoundError
 SCHEMA = Path(__file__).parents[2] / "specs" / "schemas" / "sites.schema.json"
 
 
-class OwnConfig(PretrainedConfig):
+class OwnConfig(PretrainedConfig):  # type: ignore[no-untyped-call]  # transformers' __init_subclass__
     model_type = "own-model"
 
     def __init__(self, **kwargs: Any) -> None:
@@ -37,10 +37,12 @@ class Block(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = hidden_states + self.mix(self.before(hidden_states))
-        return hidden_states + self.narrow(torch.relu(self.wide(self.between(hidden_states))))
+        wide: torch.Tensor = torch.relu(self.wide(self.between(hidden_states)))
+        out: torch.Tensor = hidden_states + self.narrow(wide)
+        return out
 
 
-class OwnModel(PreTrainedModel):
+class OwnModel(PreTrainedModel):  # type: ignore[no-untyped-call]  # transformers' __init_subclass__
     config_class = OwnConfig
     base_model_prefix = "own"
 
@@ -70,7 +72,8 @@ IDS = torch.arange(12).view(2, 6)
 
 def own_model() -> Any:
     torch.manual_seed(0)
-    return OwnModel(OwnConfig()).eval()
+    model: Any = OwnModel(OwnConfig())
+    return model.eval()
 
 
 def run(model: Any) -> torch.Tensor:
@@ -138,7 +141,7 @@ def test_with_sites_all_methods_act(form: str, config: str, tmp_path: Path) -> N
 def test_a_declared_bottleneck_is_what_one_computes_by_hand() -> None:
     """h' = h + change(h + r), for a sub-layer that the model adds to its residual itself."""
     model = own_model()
-    handle = adpm.attach(model, sites=SITES)
+    handle: Any = adpm.attach(model, sites=SITES)
     handle.add("a", "pfeiffer", reduction_factor=4)
     for parameter in handle.adapters["a"].parameters():
         nn.init.normal_(parameter, std=0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adpm import limits
 from adpm.errors import NotFoundError
@@ -81,7 +81,7 @@ def _stack(node: Node) -> Stack:
 def _stack_of(found: Fields) -> Stack:
     layers = found.need("layers", text)
     attention = found.get("attention", text)
-    linears = found.get("linears", _linears, default={})
+    linears = found.get("linears", _linears) or {}
     projections = {word: (path,) for word, path in linears.items() if word in _PROJECTIONS}
     return Stack(
         layers=(layers,),
@@ -111,7 +111,8 @@ def _sublayer(node: Node, name: SubLayerName) -> SubLayer:
     hidden = found.need("hidden", text)
     residual = found.need("residual", _tap)
     norm = found.get("norm", text)
-    ends = found.get("ends", one_of("norm", "add", "free"), default="add" if norm is None else "norm")
+    default: Literal["norm", "add"] = "add" if norm is None else "norm"
+    ends: Literal["norm", "add", "free"] = found.get("ends", one_of("norm", "add", "free")) or default
     if ends == "norm" and norm is None:
         node.fail("ends in a norm and names none")
     found.close()
