@@ -150,7 +150,8 @@ def test_gradients_reach_the_adapter_and_only_it(family: str) -> None:
         model.zero_grad()
         out = model(**model_inputs(SMALL[family].kind))
         losses = [value.float().pow(2).sum() for value in tensors_of(out).values() if value.requires_grad]
-        torch.stack(losses).sum().backward()
+        loss: Any = torch.stack(losses).sum()
+        loss.backward()
         reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
         own = {f"adpm.adapters.{method}.{name}" for name, _ in handle.adapters[method].named_parameters()}
         assert reached == own

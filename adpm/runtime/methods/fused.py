@@ -48,7 +48,7 @@ class FusedPart(Part):
         multiplies = config.composition_mode == "scale"
         changes = iter(torch.split(self["vector"].view(-1), self._widths) if multiplies else self._deltas(x))
         pieces: list[Tensor] = []
-        for piece, enabled in zip(torch.split(output, self.sizes, -1), self.enabled, strict=True):
+        for piece, enabled in zip(torch.split(output, list(self.sizes), -1), self.enabled, strict=True):
             if enabled:
                 change = next(changes) * next(strengths)
                 pieces.append(piece * change if multiplies else piece + change)
