@@ -1,4 +1,4 @@
-"""Adapters beside what transformers and torch do with a model: generate, pipelines, Trainer, compile, copies, threads."""
+"""Adapters beside what transformers and torch do with a model: generate, pipelines, Trainer, compile, threads."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import torch
 from torch import nn
@@ -197,6 +196,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_schema_takes_what_the_reader_takes() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads(SCHEMA.read_text("utf-8"))
     jsonschema.validate(SITES, schema)
     jsonschema.validate({"embeddings": "tokens", "stacks": [{"layers": "blocks"}]}, schema)
