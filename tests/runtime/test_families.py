@@ -11,8 +11,10 @@ import torch
 
 import adpm
 from adpm.errors import AdpmError
+from adpm.formats.model import read_model
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Plan
+from adpm.runtime.identity import identify
 from adpm.runtime.sites import FAMILIES
 from adpm.runtime.sites.family import SUBLAYERS
 from tests.parity.peers.small import SMALL, model_inputs, randomise, tensors_of
@@ -172,6 +174,16 @@ def test_invertible_adapters_act_on_the_embeddings(family: str) -> None:
         parameter.data = torch.randn(parameter.shape) * 0.3 if name.startswith("inverse") else parameter * 0
     handle.activate("a")
     assert not same(run(model, family), bare)
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_a_live_model_is_what_its_files_say(family: str, tmp_path: Path) -> None:
+    """Also where a release of transformers renames what it reads from the files."""
+    model = model_of(family)
+    model.save_pretrained(tmp_path)
+    identity = identify(type(model).from_pretrained(tmp_path))
+    assert (identity.shape, identity.sketch) == read_model(tmp_path)
+    assert identity.sketch is not None
 
 
 def test_layers_are_counted_through_encoder_and_decoder() -> None:
