@@ -15,8 +15,9 @@ from adpm import limits
 from adpm.errors import NetworkError
 from adpm.net.authority import Authority, PerHost
 from adpm.net.body import chunks_of, document_of, has_an_end
-from adpm.net.credentials import Credentials, from_netrc
+from adpm.net.credentials import Credentials
 from adpm.net.faults import TransientError, of_exception, of_status
+from adpm.net.logins import find_login
 from adpm.net.patience import Patience
 from adpm.net.pool import make_pool
 from adpm.net.tries import Tries
@@ -69,7 +70,7 @@ class Client:
     def __init__(
         self,
         patience: Patience | None = None,
-        credentials: Credentials = from_netrc,
+        credentials: Credentials = find_login,
         authority: Authority | None = None,
     ) -> None:
         self._patience = patience or Patience()
@@ -166,7 +167,8 @@ class Client:
         response = self._follow(request)
         try:
             if response.status not in good:
-                raise of_status(response, request.url, self._authority.hint(request.url))
+                refused = response.status in {401, 403}
+                raise of_status(response, request.url, self._authority.login(request.url) if refused else None)
             yield response
         finally:
             _give_back(response)

@@ -6,10 +6,13 @@ import email.utils
 import time
 from http import HTTPStatus
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import urllib3.exceptions
 
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError
+from adpm.net.authority import way_in
+from adpm.net.credentials import Login
 from adpm.net.url import origin, shown
 
 __all__ = ["TransientError", "of_exception", "of_status", "too_large"]
@@ -33,19 +36,30 @@ class _Response(Protocol):
     def headers(self) -> urllib3.HTTPHeaderDict: ...
 
 
-def of_status(response: _Response, url: str, way_in: str) -> AdpmError | TransientError:
-    """The error for an answer that is no success; ``way_in`` is what a user can do who was refused."""
+def of_status(response: _Response, url: str, login: Login | None) -> AdpmError | TransientError:
+    """The error for an answer that is no success, to one who came with ``login``."""
     status = response.status
     said = f"HTTP {status} {_phrase(status)}".rstrip()
-    if status in {401, 403}:
-        host = origin(url)[1]
-        refused = "asks for credentials" if status == 401 else "refused access"
+    if status == HTTPStatus.UNAUTHORIZED:
+        place = urlsplit(url).netloc
         return LoginNeededError(
             "login-needed",
-            f"{host} {refused}",
-            cause=f"{shown(url)}: {said}",
-            hint=way_in,
+            f"{place} wants a login" if login is None else f"{place} does not accept the login of {login}",
+            cause=f"{shown(url)}: {said}" + ("; adpm has no login for it" if login is None else ""),
+            hint=way_in(url, login),
             url=shown(url),
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        who = "somebody without a login" if login is None else str(login)
+        return LoginNeededError(
+            "access-denied",
+            f"{urlsplit(url).netloc} does not let {who} do this",
+            cause=f"{shown(url)}: {said}",
+            hint=way_in(url, None)
+            if login is None
+            else f"ask who runs it to allow that, or log in as somebody else: 'adpm login {urlsplit(url).netloc}'",
+            url=shown(url),
+            user=None if login is None else login.user,
         )
     if status in {404, 410}:
         return NotFoundError("url-not-found", f"{shown(url)} does not exist", cause=said, url=shown(url))

@@ -50,6 +50,10 @@ class Distribution:
             return False
         return True
 
+    def log_in(self) -> None:
+        """Ask for the API as who we are; raises ``LoginNeededError`` where that is not enough."""
+        self.exchange("GET", f"{self._root}/v2/", good={200})
+
     def repositories(self) -> Iterator[str]:
         """The names of all repositories. Raises ``NotFoundError`` where the registry does not tell."""
         return self._listed(f"{self._root}/v2/_catalog?n=1000", "repositories")

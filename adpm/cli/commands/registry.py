@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from adpm.cli.output import Output, count_text
 from adpm.cli.project import project_or_none
+from adpm.core.address import has_secret
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.manifest import RegistrySource
 from adpm.core.names import PackageName
+from adpm.errors import UsageError
 from adpm.formats.edit import add_registry, remove_registry
 from adpm.formats.manifest import registry_name
+from adpm.net.url import shown
 from adpm.ops.project import Project
 from adpm.ops.rebuild import rebuild
 from adpm.ops.registries import named_registry
@@ -31,6 +35,13 @@ def command() -> None:
 def add(output: Output, name: str, url: str, patterns: tuple[str, ...]) -> None:
     """Declare a registry behind the others: a directory, or the address of one."""
     project = Project.find(output.directory)
+    if has_secret(url):
+        raise UsageError(
+            "url-invalid",
+            "the URL has a user or password in it",
+            cause="it would be written to adapter.yaml, where others read it",
+            hint=f"give it without; 'adpm login {urlsplit(shown(url)).netloc}' keeps it where only you can read it",
+        )
     registry = RegistrySource(registry_name(name), url, patterns)
     project.edited(add_registry(project.manifest_bytes, registry, MANIFEST_FILE)).write_manifest()
     output.say(f"+ registry {name} {url}")
