@@ -20,6 +20,7 @@ from adpm.net.faults import TransientError, of_exception, of_status
 from adpm.net.logins import find_login
 from adpm.net.patience import Patience
 from adpm.net.pool import make_pool
+from adpm.net.proxy import Proxy, proxy_for
 from adpm.net.tries import Tries
 from adpm.net.url import checked, origin, shown
 from adpm.version import __version__
@@ -75,7 +76,8 @@ class Client:
     ) -> None:
         self._patience = patience or Patience()
         self._authority = authority or PerHost(credentials)
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, Proxy | None], urllib3.PoolManager] = {}
+        self._proxies: dict[tuple[str, str, int], Proxy | None] = {}
         self._lock = Lock()
 
     def tries(self) -> Tries:
@@ -211,7 +213,7 @@ class Client:
         if authorization is not None:
             headers["Authorization"] = authorization
         try:
-            return self._pool(urlsplit(here).scheme).request(
+            return self._pool(here).request(
                 request.method,
                 here,
                 body=request.body,
@@ -223,11 +225,15 @@ class Client:
         except _BROKEN as error:
             raise of_exception(error, here) from error
 
-    def _pool(self, scheme: str) -> urllib3.PoolManager:
+    def _pool(self, url: str) -> urllib3.PoolManager:
         with self._lock:
-            if scheme not in self._pools:
-                self._pools[scheme] = make_pool(scheme, self._patience)
-            return self._pools[scheme]
+            at = origin(url)
+            if at not in self._proxies:
+                self._proxies[at] = proxy_for(url)
+            key = at[0], self._proxies[at]
+            if key not in self._pools:
+                self._pools[key] = make_pool(at[0], self._patience, key[1])
+            return self._pools[key]
 
 
 def _give_back(response: urllib3.BaseHTTPResponse) -> None:
