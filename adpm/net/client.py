@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import IO, Final
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -43,7 +44,8 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said to one exchange: status, headers (names in small letters), and a body of bounded size."""
+    """What a server said to one exchange: status, headers (names in small letters, repeated ones joined by commas), and
+    a body of bounded size."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,7 +59,7 @@ class _Request:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes | None = None
+    body: bytes | IO[bytes] | None = None
     redirects: int = limits.REDIRECTS
 
 
@@ -116,7 +118,7 @@ class Client:
         *,
         good: Container[int],
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | IO[bytes] | None = None,
         limit: int = limits.RECORD_BYTES,
         again: bool = True,
         redirects: int = limits.REDIRECTS,
@@ -124,8 +126,9 @@ class Client:
         """One request of any method, whose answer has a status that is ``good`` and at most ``limit`` bytes.
 
         It is tried again like reading is; where it must not be sent twice as it is, not ``again``, but a
-        ``TransientError`` leaves the decision to the caller. Redirects of what writes are followed only if they keep
-        method and body. ``headers`` go wherever redirects lead: with a secret in them, allow no ``redirects``.
+        ``TransientError`` leaves the decision to the caller. A ``body`` may be a file, which is sent whole. Redirects of
+        what writes are followed only if they keep method and body. ``headers`` go wherever redirects lead: with a
+        secret in them, allow no ``redirects``.
         """
         request = _Request(method, url, {"Accept-Encoding": "identity", **(headers or {})}, body, redirects)
         tries = self.tries()
@@ -133,7 +136,9 @@ class Client:
             try:
                 with self._open(request, good) as response:
                     data = b"" if method == "HEAD" else document_of(response, url, limit)
-                    return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, data)
+                    return Answer(
+                        response.status, {name.lower(): response.headers[name] for name in response.headers}, data
+                    )
             except TransientError as failure:
                 if not again:
                     raise
@@ -210,6 +215,9 @@ class Client:
 
     def _send(self, request: _Request, here: str, authorization: str | None) -> urllib3.BaseHTTPResponse:
         headers = {**request.headers, "User-Agent": f"adpm/{__version__}"}
+        if request.body is not None and not isinstance(request.body, bytes):
+            headers["Content-Length"] = str(request.body.seek(0, os.SEEK_END))
+            request.body.seek(0)
         if authorization is not None:
             headers["Authorization"] = authorization
         try:

@@ -85,7 +85,7 @@ def _private_bytes(path: Path) -> bytes | None:
 def _kept(node: Node, source: str) -> Kept:
     fields = node.fields()
     fields.need("format", integer(_FORMAT, _FORMAT))
-    kept = fields.get("hosts", map_of(str, lambda entry: _entry(entry, source)), default={})
+    kept = fields.get("hosts", map_of(str, lambda entry: _entry(entry, source)))
     fields.close()
     return {place: login for place, (login,) in (kept or {}).items()}
 

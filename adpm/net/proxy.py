@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed
 
 from adpm.errors import NetworkError, UsageError
 from adpm.net.credentials import Login

@@ -35,9 +35,16 @@ class Place(ABC):
     def stream(self, path: str, size: int) -> Generator[bytes]:
         """The bytes at ``path`` as they come. ``size`` is how many there should be; nobody need check that here."""
 
+    def writable(self) -> WritablePlace | str:
+        """The same place to write to, or why there is none. Cost: may ask a server, once."""
+        return "it is of a kind that is read only"
+
 
 class WritablePlace(Place):
     """A place to write to. What a method has written is durable when it returns."""
+
+    def writable(self) -> WritablePlace | str:
+        return self
 
     @abstractmethod
     def has(self, path: str, size: int) -> bool:

@@ -62,11 +62,12 @@ class PlacedRegistry(IndexedRegistry):
         return read_index(content.data, name, f"the index of {name} in {self}")
 
     def _packages(self) -> tuple[PackageName, ...] | None:
-        if not isinstance(self._place, WritablePlace):
-            return None  # a web server does not list
         self._check_marker()
+        place = self._place.writable()
+        if isinstance(place, str):
+            return None  # what takes no writes does not list either
         names = []
-        for path in self._place.list("packages/"):
+        for path in place.list("packages/"):
             name, _, rest = path.rpartition("/")
             if rest == "index.json":
                 try:
@@ -107,11 +108,13 @@ class PlacedRegistry(IndexedRegistry):
             self._checked = True
 
     def _writable(self) -> WritablePlace:
-        if isinstance(self._place, WritablePlace):
-            return self._place
+        place = self._place.writable()
+        if isinstance(place, WritablePlace):
+            return place
         raise RegistryError(
             "registry-read-only",
             f"{self} can only be read",
+            cause=place,
             hint="publish to the directory that the server serves, or to another registry: 'adpm registry list'",
         )
 

@@ -1,4 +1,4 @@
-"""A web server as a place: any that serves files. Read-only."""
+"""A web server as a place: any that serves files. One that speaks WebDAV takes writes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cache as once
 from pathlib import Path
+from threading import Lock
 from urllib.parse import quote, urlsplit
 
-from adpm.errors import NotFoundError, UsageError
+from adpm.errors import NetworkError, NotFoundError, UsageError
 from adpm.net.client import Client
 from adpm.net.url import checked, shown
 from adpm.registry.cache import DocumentCache
-from adpm.registry.place import Content, Place
+from adpm.registry.dav import DavBucket
+from adpm.registry.objects import ObjectPlace
+from adpm.registry.place import Content, Place, WritablePlace
 from adpm.registry.placed import PlacedRegistry
 
 __all__ = ["WebPlace", "open_web"]
@@ -32,6 +35,8 @@ class WebPlace(Place):
         self._url = url.rstrip("/")
         self._client = client
         self._cache = cache
+        self._writes: WritablePlace | str | None = None
+        self._lock = Lock()
 
     def read(self, path: str, limit: int) -> Content:
         url = self._at(path)
@@ -45,6 +50,31 @@ class WebPlace(Place):
     def stream(self, path: str, size: int) -> Generator[bytes]:
         with _missing(path):
             yield from self._client.stream(self._at(path), size=size)
+
+    def writable(self) -> WritablePlace | str:
+        with self._lock:
+            if self._writes is None:
+                self._writes = self._asked()
+            return self._writes
+
+    def _asked(self) -> WritablePlace | str:
+        """What the server says of itself is enough to try it; what it keeps of that is tried before the first write."""
+        for at in (self._url, self._url.rpartition("/")[0]):  # what is not there yet can't be asked
+            try:
+                answer = self._client.exchange("OPTIONS", f"{at}/", good=range(200, 300))
+                break
+            except (NetworkError, NotFoundError) as error:
+                why = f"it does not say what it can do: {error.cause}"
+                if isinstance(error, NetworkError):
+                    return why
+        else:
+            return why
+        if "1" not in [word.strip() for word in answer.headers.get("dav", "").split(",")]:
+            return "it does not speak WebDAV: its answer to OPTIONS has no header DAV"
+        allowed = {word.strip().upper() for word in answer.headers.get("allow", "").split(",")}
+        if allowed and "PROPFIND" not in allowed and "MKCOL" not in allowed:
+            return f"it allows only {', '.join(sorted(allowed))}"
+        return ObjectPlace(DavBucket(self._url, self._client))
 
     def _at(self, path: str) -> str:
         return f"{self._url}/{quote(path)}"

@@ -17,7 +17,7 @@ from keyring.errors import KeyringLocked, PasswordDeleteError
 class Working(KeyringBackend):
     """Keeps secrets in the file ``$ADPM_TEST_RING``."""
 
-    priority = 5  # type: ignore[assignment]  # keyring's own annotation is of a descriptor
+    priority = 5
 
     def _held(self) -> dict[str, str]:
         path = Path(os.environ["ADPM_TEST_RING"])
