@@ -16,7 +16,7 @@ from adpm import limits
 from adpm.errors import NetworkError
 from adpm.net.authority import Authority, PerHost
 from adpm.net.body import chunks_of, document_of, has_an_end
-from adpm.net.credentials import Credentials
+from adpm.net.credentials import Credentials, Login
 from adpm.net.faults import TransientError, of_exception, of_status
 from adpm.net.logins import find_login
 from adpm.net.patience import Patience
@@ -82,6 +82,10 @@ class Client:
         self._proxies: dict[tuple[str, str, int], Proxy | None] = {}
         self._lock = Lock()
 
+    def login(self, url: str) -> Login | None:
+        """As whom ``url`` is asked."""
+        return self._authority.login(url)
+
     def tries(self) -> Tries:
         """Counts the failures of a piece of work that the caller tries again itself."""
         return Tries(self._patience)
@@ -126,7 +130,7 @@ class Client:
         """One request of any method, whose answer has a status that is ``good`` and at most ``limit`` bytes.
 
         It is tried again like reading is; where it must not be sent twice as it is, not ``again``, but a
-        ``TransientError`` leaves the decision to the caller. A ``body`` may be a file, which is sent whole. Redirects of
+        ``TransientError`` leaves the decision to the caller. A ``body`` may be a file, sent whole. Redirects of
         what writes are followed only if they keep method and body. ``headers`` go wherever redirects lead: with a
         secret in them, allow no ``redirects``.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from threading import Lock
@@ -23,7 +23,7 @@ from adpm.net.faults import TransientError
 from adpm.net.url import shown
 from adpm.registry.bucket import Bucket
 from adpm.registry.multistatus import PROPFIND, Entry, read_listing
-from adpm.registry.place import Content
+from adpm.registry.place import Ability, Content
 from adpm.store.parallel import in_parallel
 
 __all__ = ["DavBucket"]
@@ -97,9 +97,9 @@ class DavBucket(Bucket):
                     else:
                         yield path.removeprefix(prefix)
 
-    def _listings(self, paths: Iterable[str]) -> dict[str, list[Entry]]:
+    def _listings(self, paths: Iterable[str]) -> dict[str, Sequence[Entry]]:
         """What each collection holds. Many servers list one level at a time alone."""
-        out: dict[str, list[Entry]] = {}
+        out: dict[str, Sequence[Entry]] = {}
 
         def ask(path: str) -> None:
             out[path] = self._listing(path)[1]
@@ -111,6 +111,25 @@ class DavBucket(Bucket):
         """Remove what lies under ``key``, if anything does."""
         with suppress(NotFoundError):
             self._exchange("DELETE", self._at(key), {200, 202, 204})
+
+    def check(self, *, write: bool) -> Iterator[Ability]:
+        """What the server itself makes of conditions, which adpm does not rely on; with ``write`` alone."""
+        if not write:
+            return
+        key = f".adpm/check-{secrets.token_hex(8)}"
+        try:
+            self.put(key, b"one")
+            for name, header in (("If-None-Match: *", "If-None-Match"), ("If-Match", "If-Match")):
+                value = "*" if header == "If-None-Match" else f'"{secrets.token_hex(16)}"'
+                answer = self._client.exchange(
+                    "PUT", self._at(key), good=range(200, 500), headers={**_BYTES, header: value}, body=b"two"
+                )
+                kept = self.get(key, limits.RECORD_BYTES).data == b"one"
+                words = "keeps it" if kept else "ignores it, and overwrites"
+                yield Ability(name, kept, f"PUT {words} (HTTP {answer.status}); adpm relies on MOVE instead")
+                self.put(key, b"one")
+        finally:
+            self.remove(key)
 
     def _moved(self, key: str, data: bytes | IO[bytes]) -> bool:
         """Write to where nothing is; False if something is."""
@@ -174,7 +193,7 @@ class DavBucket(Bucket):
                 raise
             return HTTPStatus.METHOD_NOT_ALLOWED
 
-    def _listing(self, path: str, depth: int = 1) -> tuple[Entry | None, list[Entry]]:
+    def _listing(self, path: str, depth: int = 1) -> tuple[Entry | None, Sequence[Entry]]:
         """``path`` and what it holds; nothing where it is not there."""
         url = self._at(f"{path}/" if depth and path else path.lstrip("/"))
         headers = {"Depth": str(depth), "Content-Type": "application/xml; charset=utf-8"}

@@ -15,8 +15,9 @@ from adpm.formats.card import read_card
 from adpm.formats.oci import LAYOUT, read_index, read_release
 from adpm.registry.confirm import confirm
 from adpm.registry.index import update_index
-from adpm.registry.place import Place, WritablePlace
-from adpm.registry.port import IndexedRegistry, Published, version_taken
+from adpm.registry.measure import measured_writes
+from adpm.registry.place import Ability, Place, WritablePlace
+from adpm.registry.port import IndexedRegistry, Published, listing_ability, version_taken
 from adpm.registry.records import (
     MARKER,
     MARKER_DATA,
@@ -75,6 +76,22 @@ class PlacedRegistry(IndexedRegistry):
                 except UsageError:
                     continue  # not ours
         return tuple(sorted(names))
+
+    def _check(self, *, write: bool) -> Iterator[Ability]:
+        yield from self._place.check(write=False)
+        self._check_marker()
+        yield Ability("registry", True, "format 1")
+        place = self._place.writable()
+        if isinstance(place, str):
+            yield listing_ability(None)
+            yield Ability("writes", False, place)
+            return
+        yield listing_ability(self._packages())
+        if not write:
+            yield Ability("writes", None, "not tried; --write tries, and removes what it wrote")
+            return
+        yield from measured_writes(place)
+        yield from place.check(write=True)
 
     def _release_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._blob_chunks(name, blob)

@@ -23,6 +23,7 @@ from adpm.errors import IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import read_index, read_release, write_index
 from adpm.registry.confirm import confirm
+from adpm.registry.place import Ability
 from adpm.store.put import mismatch
 
 __all__ = ["Confirmed", "IndexedRegistry", "Publication", "Published", "Registry"]
@@ -162,6 +163,19 @@ class Registry(ABC):
             changed = [self._yank(listing, reason) for listing in found]
         return any(changed)
 
+    def check(self, *, write: bool = False) -> Iterator[Ability]:
+        """What the registry can and can't do, tried now, one after the other.
+
+        Nothing is written unless ``write``, and what that writes is removed again. Raises the errors of what must work
+        for anything to work: reaching the registry, and reading from it.
+        """
+        with self._faults():
+            yield from self._check(write=write)
+
+    def _check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - for kinds that have more to say
+        packages = self._packages()
+        yield listing_ability(packages)
+
     def _check_version(self, listing: Listing) -> None:
         """Refuse a version that is there with other content."""
         others = [
@@ -260,6 +274,12 @@ class IndexedRegistry(Registry):
 
         Raises ``NotFoundError`` (``package-not-found``), and the errors of a release that is damaged.
         """
+
+
+def listing_ability(packages: tuple[PackageName, ...] | None) -> Ability:
+    if packages is None:
+        return Ability("listing", False, "packages can't be listed: they must be asked for by name")
+    return Ability("listing", True, f"{len(packages)} package{'' if len(packages) == 1 else 's'}")
 
 
 def version_taken(registry: Registry, listing: Listing, other: Digest) -> RegistryError:

@@ -9,14 +9,17 @@ from pathlib import Path
 from threading import Lock
 from urllib.parse import quote, urlsplit
 
+from adpm import limits
 from adpm.errors import NetworkError, NotFoundError, UsageError
 from adpm.net.client import Client
 from adpm.net.url import checked, shown
 from adpm.registry.cache import DocumentCache
 from adpm.registry.dav import DavBucket
 from adpm.registry.objects import ObjectPlace
-from adpm.registry.place import Content, Place, WritablePlace
+from adpm.registry.place import Ability, Content, Place, WritablePlace
 from adpm.registry.placed import PlacedRegistry
+from adpm.registry.reach import way_to
+from adpm.registry.records import MARKER
 
 __all__ = ["WebPlace", "open_web"]
 
@@ -50,6 +53,25 @@ class WebPlace(Place):
     def stream(self, path: str, size: int) -> Generator[bytes]:
         with _missing(path):
             yield from self._client.stream(self._at(path), size=size)
+
+    def check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - all of it reads
+        url = self._at(MARKER)
+        yield from way_to(url, self._client)
+        with _missing(MARKER):
+            document = self._client.document(url, limit=limits.RECORD_BYTES)
+        yield Ability("reads", True, f"{len(document.data)} bytes")
+        again = self._client.document(url, limit=limits.RECORD_BYTES, known=document)
+        if document.etag is None:
+            yield Ability("ETag", False, "none: indexes are sent again each time")
+        else:
+            words = "what has not changed is not sent again" if again is document else "it is sent again all the same"
+            yield Ability("ETag", again is document, words)
+        part = self._client.exchange("GET", url, good={200, 206}, headers={"Range": "bytes=1-"})
+        ranges = part.status == 206 and part.data == document.data[1:]
+        yield Ability("ranges", ranges, "a cut download goes on" if ranges else "a cut download begins again")
+        zipped = self._client.exchange("GET", url, good={200}, headers={"Accept-Encoding": "gzip"})
+        packed = "gzip" in zipped.headers.get("content-encoding", "")
+        yield Ability("gzip", packed or None, "documents are compressed" if packed else f"not of {MARKER}, at least")
 
     def writable(self) -> WritablePlace | str:
         with self._lock:

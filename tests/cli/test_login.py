@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from adpm.registry import web
-from tests.cli.conftest import Workplace
+from tests.cli.conftest import Workplace, forget_logins
 from tests.registry import oci, servers
 
 SECRET = "s3cret-of-alice"  # noqa: S105 - of a test server
@@ -45,12 +44,6 @@ def url(work: Workplace, kept: Path) -> Iterator[str]:
 
 def pipe(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-
-
-def forget_logins() -> None:
-    """As if the next command were run in a process of its own."""
-    web._client().close()
-    web._client.cache_clear()
 
 
 def start(work: Workplace, url: str) -> None:

@@ -24,7 +24,7 @@ from adpm.ops.registries import named_registry
 
 @click.group()
 def command() -> None:
-    """Add, list and remove the registries of the project; rebuild an index."""
+    """Add, list, remove and check the registries of the project; rebuild an index."""
 
 
 @command.command("add")
@@ -70,6 +70,25 @@ def remove(output: Output, name: str) -> None:
     project = Project.find(output.directory)
     project.edited(remove_registry(project.manifest_bytes, name, MANIFEST_FILE)).write_manifest()
     output.say(f"- registry {name}")
+
+
+@command.command("check")
+@click.argument("name")
+@click.option("--write", is_flag=True, help="Try writing too; what that writes is removed again.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+@click.pass_obj
+def check(output: Output, name: str, *, write: bool, as_json: bool) -> None:
+    """Try what a registry (by name, path or URL) can and can't do, and say it."""
+    registry = named_registry(name, project_or_none(output), output.directory)
+    abilities = []
+    for ability in registry.check(write=write):
+        abilities.append(ability)
+        if not as_json:
+            sign = {True: "yes", False: "no", None: "-"}[ability.ok]
+            output.data(f"{ability.name:18} {sign:4} {ability.words}")
+    if as_json:
+        found = [{"name": a.name, "ok": a.ok, "words": a.words} for a in abilities]
+        output.json("adpm.registry-check/1", {"registry": registry.name, "url": registry.address, "abilities": found})
 
 
 @command.command("rebuild")
