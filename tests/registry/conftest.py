@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -50,3 +50,15 @@ def wsgidav(tmp_path_factory: pytest.TempPathFactory) -> Iterator[davs.Dav]:
 def nginx_dav(tmp_path_factory: pytest.TempPathFactory) -> Iterator[davs.Dav]:
     with davs.nginx_dav(tmp_path_factory.mktemp("nginx")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    with stores.google(tmp_path_factory.mktemp("google")) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    with stores.azure(tmp_path_factory.mktemp("azure")) as environment:
+        yield environment
