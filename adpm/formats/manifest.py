@@ -86,6 +86,7 @@ def _registry(node: Node) -> RegistrySource:
         name=fields.need("name", parsed(registry_name)),
         url=fields.need("url", _url),
         packages=fields.get("packages", list_of(_pattern), default=()),
+        mirrors=fields.get("mirrors", list_of(_url, most=limits.MIRRORS), default=()),
     )
     fields.close()
     return registry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adpm import limits
-from adpm.core.events import Fetched, Fetching, Listener, ignore
+from adpm.core.events import Fetched, Fetching, Listener, Note, ignore
 from adpm.core.lock import Lock, LockedPackage
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob
@@ -106,7 +106,11 @@ def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: 
     chain = open_chain(project)
     listener(Fetching(len(missing), sum(entry.blob.size for entry in missing)))
     with store.batch() as batch:
-        in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
+        try:
+            in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
+        finally:
+            for note in chain.notes():
+                listener(Note(f"note: {note}"))
     for package in packages:
         _check_release(package, store)
 

@@ -31,18 +31,20 @@ def command() -> None:
 @click.argument("name")
 @click.argument("url")
 @click.option("--packages", "patterns", multiple=True, metavar="PATTERN", help="Names that it owns, such as 'team/*'.")
+@click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="Another place that may serve its files.")
 @click.pass_obj
-def add(output: Output, name: str, url: str, patterns: tuple[str, ...]) -> None:
+def add(output: Output, name: str, url: str, patterns: tuple[str, ...], mirrors: tuple[str, ...]) -> None:
     """Declare a registry behind the others: a directory, or the address of one."""
     project = Project.find(output.directory)
-    if has_secret(url):
+    secret = next((address for address in (url, *mirrors) if has_secret(address)), None)
+    if secret is not None:
         raise UsageError(
             "url-invalid",
             "the URL has a user or password in it",
             cause="it would be written to adapter.yaml, where others read it",
-            hint=f"give it without; 'adpm login {urlsplit(shown(url)).netloc}' keeps it where only you can read it",
+            hint=f"give it without; 'adpm login {urlsplit(shown(secret)).netloc}' keeps it where only you can read it",
         )
-    registry = RegistrySource(registry_name(name), url, patterns)
+    registry = RegistrySource(registry_name(name), url, patterns, mirrors)
     project.edited(add_registry(project.manifest_bytes, registry, MANIFEST_FILE)).write_manifest()
     output.say(f"+ registry {name} {url}")
 
@@ -55,11 +57,12 @@ def list_(output: Output, *, as_json: bool) -> None:
     registries = Project.find(output.directory).manifest.registries
     if as_json:
         entries: list[dict[str, Any]] = [
-            {"name": r.name, "url": r.url, "packages": list(r.packages)} for r in registries
+            {"name": r.name, "url": r.url, "packages": list(r.packages), "mirrors": list(r.mirrors)} for r in registries
         ]
         output.json("adpm.registries/1", {"registries": entries})
         return
-    output.table([(r.name, r.url, ", ".join(r.packages)) for r in registries], header=("NAME", "URL", "PACKAGES"))
+    rows = [(r.name, r.url, ", ".join(r.packages), ", ".join(r.mirrors)) for r in registries]
+    output.table(rows, header=("NAME", "URL", "PACKAGES", "MIRRORS"))
 
 
 @command.command("remove")
