@@ -20,11 +20,12 @@ from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.source import Source, as_wanted
-from adpm.errors import CompositionError, LockOutdatedError, NoSolutionError, UsageError
+from adpm.errors import CompositionError, NoSolutionError, UsageError
 from adpm.ops.base import project_base
 from adpm.ops.belongs import out_of_date
 from adpm.ops.changes import changes
 from adpm.ops.direct import Direct, take
+from adpm.ops.offline import not_locked
 from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
@@ -61,11 +62,7 @@ def lock(
     if before is not None and update is None and not any(out_of_date(project, before, store)):
         return Locked(before, ())
     if offline:
-        raise LockOutdatedError(
-            "lock-outdated",
-            "adapter.lock does not belong to adapter.yaml, and resolving it anew needs the registries",
-            hint="run the command once without --offline",
-        )
+        raise not_locked(project, [] if before is None else list(out_of_date(project, before, store)))
     chain = open_chain(project)
     base = project_base(project)
     direct = _directs(project, before, update, store, listener)

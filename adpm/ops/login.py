@@ -16,6 +16,7 @@ from adpm.net import ring
 from adpm.net.client import Client
 from adpm.net.credentials import Login, environment_login, netrc_login
 from adpm.net.kept import Kept, kept_path, read_kept, write_kept
+from adpm.net.offline import refuse_if_offline
 from adpm.net.url import checked, host_port
 from adpm.registry.oci_open import open_api
 from adpm.registry.records import MARKER
@@ -51,6 +52,7 @@ def verify(url: str, login: Login) -> bool | None:
     Raises ``LoginNeededError`` (``login-needed``, ``access-denied``), and ``NetworkError``.
     """
     scheme = url.partition(":")[0].lower()
+    refuse_if_offline(url)
     try:
         if scheme in {"http", "https"}:
             Client(credentials=lambda _: login).document(f"{url.rstrip('/')}/{MARKER}", limit=limits.RECORD_BYTES)

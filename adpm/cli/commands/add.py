@@ -19,7 +19,7 @@ from adpm.store.store import Store
 @click.argument("requirement")
 @click.option("--as", "alias", metavar="ALIAS", help="What the project calls it (default: the name's last part).")
 @click.option("--registry", metavar="NAME", help="Ask this registry alone.")
-@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
 @click.pass_obj
 def command(

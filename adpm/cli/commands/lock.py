@@ -14,7 +14,7 @@ from adpm.store.store import Store
 
 @click.command()
 @click.option("--locked", is_flag=True, help="Only check: fail if adapter.lock does not belong to adapter.yaml.")
-@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
 @click.pass_obj
 def command(output: Output, *, locked: bool, offline: bool, dry_run: bool) -> None:
