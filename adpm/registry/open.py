@@ -27,6 +27,7 @@ _OPENERS: Final = {
     "az": "adpm.registry.objects:open_objects",
     "abfs": "adpm.registry.objects:open_objects",
     "memory": "adpm.registry.objects:open_objects",
+    "sftp": "adpm.registry.objects:open_objects",
 }
 
 
@@ -34,10 +35,11 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
     """The registry at ``url``, which the project calls ``name``. Touches neither disk nor network.
 
     ``url`` is a path (relative to ``base_dir``; ``~`` is the home directory), ``file://``, ``http://``, ``https://``,
-    ``oci://`` or ``oci+http://``, of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://`` (``memory://`` in
-    this process), or of a kind that an installed package adds (``adpm.registry.plugins``). Raises ``UsageError``
-    (``registry-url-unsupported``, ``url-invalid``, ``extra-missing``), ``RegistryError`` (``registry-plugin-broken``)
-    and, where ``ADPM_OFFLINE`` is set and it is no directory, ``NetworkError`` (``offline``).
+    ``oci://`` or ``oci+http://``, of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://``, ``sftp://``
+    (``memory://`` in this process), or of a kind that an installed package adds (``adpm.registry.plugins``). Raises
+    ``UsageError`` (``registry-url-unsupported``, ``url-invalid``, ``extra-missing``), ``RegistryError``
+    (``registry-plugin-broken``) and, where ``ADPM_OFFLINE`` is set and it is no directory, ``NetworkError``
+    (``offline``).
     """
     scheme = url.partition(":")[0].lower() if "://" in url else ""
     if scheme not in _HERE:
@@ -53,7 +55,7 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
             f"registry {name} has a url that this adpm can't open: {shown(url)}",
             cause=f"it knows no {scheme}:// registries",
             hint="supported are a directory (../registry, file:///srv/registry), a web server (https://example.org/x), "
-            "an object store (s3://bucket/x, gs://, az://), an OCI registry (oci://example.org/x), and what installed "
-            "packages add",
+            "an object store (s3://bucket/x, gs://, az://), an SFTP server (sftp://host/x), an OCI registry "
+            "(oci://example.org/x), and what installed packages add",
         )
     return registry

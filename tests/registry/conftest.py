@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.net.clients import close_all
-from tests.registry import davs, stores
+from tests.registry import davs, servers, stores
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,10 @@ def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, st
 def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     with stores.azure(tmp_path_factory.mktemp("azure")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Sshd]:
+    pytest.importorskip("paramiko")
+    with servers.sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
