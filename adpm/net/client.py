@@ -17,7 +17,7 @@ from adpm.errors import NetworkError
 from adpm.net.authority import Authority, PerHost
 from adpm.net.body import chunks_of, document_of, has_an_end
 from adpm.net.credentials import Credentials, Login
-from adpm.net.faults import TransientError, of_exception, of_status
+from adpm.net.faults import TransientError, of_exception, of_status, refused_elsewhere
 from adpm.net.logins import find_login
 from adpm.net.patience import Patience
 from adpm.net.pool import make_pool
@@ -175,21 +175,28 @@ class Client:
     @contextmanager
     def _open(self, request: _Request, good: Container[int]) -> Iterator[urllib3.BaseHTTPResponse]:
         """One try: follow redirects to an answer whose status is ``good``; its connection is given back."""
-        response = self._follow(request)
+        response, here = self._follow(request)
         try:
             if response.status not in good:
-                refused = response.status in {401, 403}
-                raise of_status(response, request.url, self._authority.login(request.url) if refused else None)
+                raise self._refused(request, response, here)
             yield response
         finally:
             _give_back(response)
 
-    def _follow(self, request: _Request) -> urllib3.BaseHTTPResponse:
+    def _refused(self, request: _Request, response: urllib3.BaseHTTPResponse, here: str) -> Exception:
+        if response.status not in {401, 403}:
+            return of_status(response, request.url, None)
+        if origin(here) != origin(request.url):
+            return refused_elsewhere(response.status, request.url, here)
+        return of_status(response, request.url, self._authority.login(request.url))
+
+    def _follow(self, request: _Request) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """The answer, and where it came from."""
         here = checked(request.url)
         for _ in range(request.redirects + 1):
             response = self._authorized(request, here)
             if response.status not in _REDIRECTS:
-                return response
+                return response, here
             target = response.headers.get("Location")
             _give_back(response)
             here = _redirected(here, target)

@@ -19,7 +19,7 @@ from adpm.net.proxy import Proxy, proxy_failed, proxy_for
 from adpm.net.trust import CERTIFICATE_HINT
 from adpm.net.url import origin, shown
 
-__all__ = ["TransientError", "of_exception", "of_status", "too_large"]
+__all__ = ["TransientError", "of_exception", "of_status", "refused_elsewhere", "too_large"]
 
 _TUNNEL: Final = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # how http.client puts it
 _TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
@@ -80,6 +80,18 @@ def of_status(response: _Response, url: str, login: Login | None) -> AdpmError |
         status=status,
     )
     return TransientError(error, _retry_after(response)) if status in _TRY_AGAIN else error
+
+
+def refused_elsewhere(status: int, url: str, there: str) -> LoginNeededError:
+    """The error for a refusal by another server, to which ``url`` redirected: there, nobody comes with a login."""
+    host, other = urlsplit(url).netloc, urlsplit(there).netloc
+    return LoginNeededError(
+        "access-denied",
+        f"{other}, where {host} redirects to, refused access",
+        cause=f"{shown(there)}: HTTP {status} {_phrase(status)}",
+        hint=f"logins do not follow redirects: use that address itself if it is yours, else ask who runs {host}",
+        url=shown(url),
+    )
 
 
 def _phrase(status: int) -> str:

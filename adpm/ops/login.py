@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from adpm import limits
@@ -25,6 +26,9 @@ from adpm.store.durable import replace
 __all__ = ["KeptIn", "keep", "logout", "other_source", "place_of", "verify"]
 
 
+_KINDS: Final = frozenset({"", "http", "https", "oci", "oci+http"})
+
+
 @dataclass(frozen=True, slots=True)
 class KeptIn:
     """Where a login lies now. ``file`` None: in the keyring; else ``why`` says why not there, if it was asked."""
@@ -39,27 +43,30 @@ def place_of(host: str) -> str:
     Raises ``UsageError`` (``url-invalid``).
     """
     scheme, rest = host.split("://", 1) if "://" in host else ("", host)
+    if scheme.lower() not in _KINDS:
+        raise UsageError(
+            "url-invalid",
+            f"adpm keeps no logins for {scheme}://",
+            hint="log in with the tools of that kind of server: AWS_PROFILE and the like, or the keys of your ssh",
+        )
     parts = urlsplit(checked(f"http://{rest}"))
     if not scheme and parts.path.strip("/"):
         raise UsageError("url-invalid", f"{host!r} is no host", hint="write HOST, HOST:PORT, or a whole URL")
     return parts.netloc.lower()
 
 
-def verify(url: str, login: Login) -> bool | None:
-    """Ask the server at ``url`` as ``login``: True if it let us in; False if it holds no registry there, though it
-    let us in; None for a kind of registry that logs in otherwise.
+def verify(url: str, login: Login) -> bool:
+    """Ask the server at ``url`` as ``login``: whether there is a registry; there may be none, and the login be good.
 
     Raises ``LoginNeededError`` (``login-needed``, ``access-denied``), and ``NetworkError``.
     """
     scheme = url.partition(":")[0].lower()
     refuse_if_offline(url)
     try:
-        if scheme in {"http", "https"}:
-            Client(credentials=lambda _: login).document(f"{url.rstrip('/')}/{MARKER}", limit=limits.RECORD_BYTES)
-        elif scheme in {"oci", "oci+http"}:
+        if scheme.startswith("oci"):
             open_api(url, lambda: login)[0].log_in()
         else:
-            return None
+            Client(credentials=lambda _: login).document(f"{url.rstrip('/')}/{MARKER}", limit=limits.RECORD_BYTES)
     except NotFoundError:
         return False
     return True

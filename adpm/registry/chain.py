@@ -76,7 +76,10 @@ class Chain:
             if not source.mirrors:
                 return registry
             return registry.mirrored(
-                Mirrors(source.mirrors, lambda url: open_registry(f"{source.name} (mirror)", url, base_dir, cache))
+                Mirrors(
+                    source.mirrors,
+                    lambda url: open_registry(f"{source.name} (mirror)", url, base_dir, cache, mirror=True),
+                )
             )
 
         return cls(Member(source.name, source.packages, partial(opened, source)) for source in sources)

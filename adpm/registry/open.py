@@ -30,9 +30,13 @@ _OPENERS: Final = {
     "sftp": "adpm.registry.objects:open_objects",
 }
 
+_MIRROR_OPENERS: Final = {"http": "adpm.registry.web:open_mirror", "https": "adpm.registry.web:open_mirror"}
 
-def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None) -> Registry:
+
+def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None, *, mirror: bool = False) -> Registry:
     """The registry at ``url``, which the project calls ``name``. Touches neither disk nor network.
+
+    A ``mirror`` is waited for less patiently, where that makes a difference.
 
     ``url`` is a path (relative to ``base_dir``; ``~`` is the home directory), ``file://``, ``http://``, ``https://``,
     ``oci://`` or ``oci+http://``, of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://``, ``sftp://``
@@ -44,8 +48,9 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
     scheme = url.partition(":")[0].lower() if "://" in url else ""
     if scheme not in _HERE:
         refuse_if_offline(f"registry {name} ({shown(url)})")
-    if scheme in _OPENERS:
-        module, _, function = _OPENERS[scheme].partition(":")
+    path = (_MIRROR_OPENERS.get(scheme) if mirror else None) or _OPENERS.get(scheme)
+    if path is not None:
+        module, _, function = path.partition(":")
         opener = cast("Opener", getattr(importlib.import_module(module), function))
         return opener(name, url, base_dir, cache)
     registry = open_by_plugin(scheme, name, url, base_dir, cache)

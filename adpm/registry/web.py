@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from adpm import limits
 from adpm.errors import NetworkError, NotFoundError, UsageError
 from adpm.net.client import Client
+from adpm.net.patience import Patience
 from adpm.net.url import checked, shown
 from adpm.registry.cache import DocumentCache
 from adpm.registry.dav import DavBucket
@@ -116,7 +117,18 @@ def open_web(name: str, url: str, base_dir: Path, cache: Path | None) -> PlacedR
     return PlacedRegistry(name, shown(url), WebPlace(url, _client(), kept))
 
 
+def open_mirror(name: str, url: str, base_dir: Path, cache: Path | None) -> PlacedRegistry:  # noqa: ARG001 - an Opener
+    """The same for a mirror: nobody waits long for one, or asks it twice, as there is another one to ask."""
+    return PlacedRegistry(name, shown(url), WebPlace(url, _hasty_client()))
+
+
 @once
 def _client() -> Client:
     """One pool of connections for all registries of the process."""
     return Client()
+
+
+@once
+def _hasty_client() -> Client:
+    """The same for all mirrors."""
+    return Client(Patience(read=limits.MIRROR_SECONDS, stall=limits.MIRROR_SECONDS, retries=0))

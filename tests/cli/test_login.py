@@ -166,6 +166,7 @@ def test_a_prompt_does_not_echo(work: Workplace, url: str, kept: Path) -> None:
         ["login", "https://me:s3cret@example.org", "--token-stdin"],
         ["login", "example.org/path", "--token-stdin"],
         ["login", "", "--token-stdin"],
+        ["login", "s3://bucket/x", "--token-stdin"],
         ["login", "example.org", "--token-stdin"],
     ],
 )

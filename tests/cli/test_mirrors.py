@@ -15,7 +15,7 @@ from adpm.core.release import Blob
 from adpm.registry.mirrors import Mirrors
 from adpm.registry.open import open_registry
 from tests.cli.conftest import Workplace
-from tests.net.serving import Request, head, serve, unused_port
+from tests.net.serving import Request, cut, head, serve, unused_port
 from tests.registry import oci, servers
 
 DEAD = "http://127.0.0.1:{}/registry"
@@ -84,11 +84,13 @@ def slow(request: Request) -> None:
     ("answer", "why", "again"),
     [
         (corrupt, "sha256:", False),
+        (cut, "the connection broke", False),
+        (lambda request: request.answer(503), "HTTP 503", False),
         (lambda request: request.answer(403), "does not let", False),
         (lambda request: request.answer(418), "HTTP 418", False),
         (lambda request: request.answer(404), None, True),
     ],
-    ids=["corrupt", "refusing", "strange", "empty"],
+    ids=["corrupt", "cut", "busy", "refusing", "strange", "empty"],
 )
 def test_mirrors_that_do_not_serve(
     lock: Workplace,

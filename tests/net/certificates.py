@@ -12,7 +12,7 @@ def make_certificate(directory: Path, *, days: int = 2, name: str = "localhost")
     """``directory/certificate``, which is its own CA, and ``directory/key``. With -1 days it has expired."""
     need("openssl")
     key, request, certificate = (str(directory / file) for file in ("key", "request", "certificate"))
-    ask = "openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -addext"
+    ask = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -addext"
     run([*ask.split(), f"subjectAltName=DNS:{name}", "-keyout", key, "-out", request])
     sign = f"openssl x509 -req -days {days} -copy_extensions copy"
     run([*sign.split(), "-in", request, "-signkey", key, "-out", certificate])

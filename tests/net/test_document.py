@@ -258,6 +258,19 @@ def test_credentials_stay_with_their_origin() -> None:
     assert [request.headers["Authorization"] for request in other.requests] == [None]
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_where_a_redirect_leads(status: int) -> None:
+    with (
+        serve(lambda request: request.answer(status)) as other,
+        serve(lambda request: request.answer(302, Location=other.url + "/x?signature=s3cret")) as served,
+        pytest.raises(LoginNeededError, match=r"where 127.0.0.1:\d+ redirects to") as caught,
+    ):
+        hasty(lambda _: Login("me", "s3cret")).document(served.url, limit=10)
+    assert caught.value.code == "access-denied"
+    assert other.url.removeprefix("http://") in str(caught.value)
+    assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_no_secret_is_in_an_error() -> None:
     def answer(request: Request) -> None:
         if request.path == "/start":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,13 @@ def test_the_file_is_private(kept: Path) -> None:
     assert logout("a")
     assert not logout("a")
     assert b"s3cret" not in kept.read_bytes()
+
+
+def test_logins_at_once_lose_none(kept: Path) -> None:
+    hosts = [f"host-{i}" for i in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda host: keep(host, Login(None, host), keyring=False), hosts))
+    assert sorted(read_kept(kept)) == sorted(hosts)
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o660, 0o622])

@@ -54,7 +54,8 @@ def command(
     if kept.file is not None and kept.why is not None:
         output.say(f"note: no keyring is used: {kept.why}")
     where = "in the keyring" if kept.file is None else f"in {kept.file}, which only you can read"
-    output.say(f"{f'{place} let you in' if let_in else 'not tried'}; the {what} for {place} is kept {where}")
+    tried = f"{place} let you in: " if let_in else ""
+    output.say(f"{tried}the {what} for {place} is kept {where}")
 
 
 def _piped() -> str:
