@@ -22,6 +22,7 @@ from tests.net.serving import Request, cut, head, serve
 from tests.registry import servers
 from tests.registry.davs import Dav
 from tests.registry.making import make
+from tests.registry.test_objects import publish_in_processes
 
 NAME = PackageName("text/sst-2")
 
@@ -76,6 +77,23 @@ def test_publishers_of_one_version(server: Dav, tmp_path: Path) -> None:
         assert all(listing.manifest.digest in str(listings[0].yanked) for listing in listings)
     else:
         assert len(errors) == 7
+
+
+@pytest.mark.slow  # eight interpreters
+def test_publishers_in_processes(server: Dav, tmp_path: Path) -> None:
+    url, _ = server.place()
+    registry = opened(url)
+    registry.publish(make(tmp_path, "first/of-all"), init=True)
+    told = publish_in_processes(url, tmp_path)
+    listings = registry.versions(NAME)
+    own = {f"{major}.{me}" for major in (0, 2) for me in range(8)}
+    assert own <= set(told)
+    listed = [str(listing.version) for listing in listings]
+    assert all(listed.count(version) == 1 for version in own)
+    rivals = [listing for listing in listings if str(listing.version) == "1.0"]
+    assert rivals
+    assert len(rivals) == 1 or all(str(listing.yanked).startswith("conflict: ") for listing in rivals)
+    assert told.count("1.0") <= 1
 
 
 def test_a_registry_is_made_where_there_is_nothing(server: Dav, tmp_path: Path) -> None:
