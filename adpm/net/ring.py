@@ -63,7 +63,7 @@ def _ask(request: dict[str, str]) -> tuple[object, str | None]:
     """What the keyring holds then, and what went wrong. No word of the process's own output is passed on."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "adpm.net.ring"],
+            [sys.executable, "-P", "-m", "adpm.net.ring"],
             input=canonical(request),
             capture_output=True,
             check=False,
