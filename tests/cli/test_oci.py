@@ -17,7 +17,7 @@ def test_from_publish_to_yank(work: Workplace, tmp_path: Path, monkeypatch: pyte
     with docker_registry(tmp_path / "server", password=True) as host:
         url = f"oci://{host}/team"
         refused = work.adpm("publish", work.package("lang/en", "1.0"), "--registry", url, status=4)
-        assert f"docker login {host}" in refused.err
+        assert f"adpm login {host}" in refused.err
         log_in(tmp_path / "docker", host)
         work.adpm("publish", work.package("lang/en", "1.0"), "--registry", url)
         first = work.adpm("publish", work.package("text/sst-2", "1.0", requires=["lang/en"]), "--registry", url)
