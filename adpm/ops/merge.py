@@ -162,7 +162,9 @@ def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
             cause="\n".join(clashes),
             hint="settle adapter.yaml, then run 'adpm lock'",
         )
-    bases: Bases = dict(together.bases) if together.bases else {None: together.base}
+    bases: Bases = (
+        {None: together.base} if not together.bases else {name: together.bases[name] for name in together.bases}
+    )
     try:
         packages = merge.chosen(_project(together), bases)
     except NoSolutionError as error:
