@@ -73,4 +73,4 @@ def _bases(project: Project) -> dict[str | None, BaseSource]:
     manifest = project.manifest
     if manifest.base is not None:
         return {None: manifest.base}
-    return {**manifest.bases}
+    return {name: manifest.bases[name] for name in manifest.bases}

@@ -218,7 +218,8 @@ class Package:
         chosen = releases & self._kept
         if not chosen:
             chosen = (releases & self._finals) or releases
-            chosen = next((found for ranked in self._ranks if (found := chosen & ranked)), chosen)
+            if self._ranks:
+                chosen = next((found for ranked in self._ranks if (found := chosen & ranked)), chosen)
         if self._lowest:
             chosen &= -chosen
         return chosen.bit_length() - 1 if chosen else None
