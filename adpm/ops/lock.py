@@ -22,7 +22,7 @@ from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.source import Source, as_wanted
-from adpm.errors import DocumentError, LockOutdatedError, NoSolutionError, UsageError
+from adpm.errors import DocumentError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
 from adpm.ops.cards import cards
@@ -32,6 +32,7 @@ from adpm.ops.compositions import check_mixtures, check_names
 from adpm.ops.direct import Direct, take
 from adpm.ops.licenses import check_bases
 from adpm.ops.merge import Merge, read_conflict
+from adpm.ops.offline import not_locked
 from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
@@ -123,11 +124,7 @@ def _resolved(
 ) -> Lock:
     """The lock out of what the registries and the direct sources have, ``before`` being preferred."""
     if offline:
-        raise LockOutdatedError(
-            "lock-outdated",
-            "adapter.lock does not belong to adapter.yaml, and resolving it anew needs the registries",
-            hint="run the command once without --offline",
-        )
+        raise not_locked(project, [] if before is None else list(out_of_date(project, before, store)))
     check_bases(project)
     direct = _directs(project, before, update, store, listener)
     source = _Source(open_chain(project), project, direct)

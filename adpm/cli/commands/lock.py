@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--locked", is_flag=True, help="Only check: fail if adapter.lock does not belong to adapter.yaml.")
-@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
 @resolving
 @click.pass_obj
