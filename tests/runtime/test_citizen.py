@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 import transformers
 
@@ -82,12 +83,13 @@ def test_generate_with_and_without_a_cache(family: str, beams: int) -> None:
     assert not all(torch.equal(bare, outcome) for outcome in outcomes)
 
 
-def test_a_pipeline_runs_the_adapted_model(tmp_path: Path) -> None:
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "fine", "poor", "film"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words), "utf-8")
-    tokenizer = transformers.BertTokenizerFast(vocab=str(tmp_path / "vocab.txt"))
-    if len(tokenizer) < len(words):  # transformers 4.57 calls the argument otherwise
-        tokenizer = transformers.BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt"))
+def test_a_pipeline_runs_the_adapted_model() -> None:
+    words = ["[PAD]", "[UNK]", "a", "fine", "poor", "film"]
+    tokens = tokenizers.Tokenizer(tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
+    tokens.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    make: Any = transformers.PreTrainedTokenizerFast
+    tokenizer = make(tokenizer_object=tokens, **special)
     model = adapted("bert", "ForSequenceClassification")
     kind = type(model)
     ask: Any = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
@@ -112,7 +114,7 @@ def test_trainer_trains_the_adapter_alone(tmp_path: Path) -> None:
     arguments = transformers.TrainingArguments(
         output_dir=str(tmp_path), max_steps=1, learning_rate=0.1, report_to=[], use_cpu=True, save_strategy="no"
     )
-    transformers.Trainer(model=model, args=arguments, train_dataset=rows).train()  # type: ignore[arg-type]  # rows do
+    transformers.Trainer(model=model, args=arguments, train_dataset=rows).train()
     moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
     assert moved
     assert all(name.startswith("adpm.adapters.ho.") for name in moved)
@@ -144,18 +146,27 @@ def test_gradient_checkpointing(family: str) -> None:
     "family", ["llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "t5", "vit"))]
 )
 def test_compiled_whole(family: str) -> None:
-    """One graph, without a break, for each composition; another composition is compiled anew."""
+    """One graph, without a break, for each composition; another composition is compiled anew.
+
+    Without a mask for padding, which transformers 4.57 itself can't compile with newer releases of torch.
+    """
     model = adapted(family)
+    inputs = {key: value for key, value in model_inputs(SMALL[family].kind).items() if key != "attention_mask"}
+
+    def run(model: Any) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            return tensors_of(model(**inputs))
+
     expected = {}
     for composition in ("stack(lo, ho)", "pa"):
         with model.adpm.using(composition):
-            expected[composition] = run(model, family)
+            expected[composition] = run(model)
     compiled: Any = torch.compile(model, backend="eager", fullgraph=True)
     for composition, outputs in expected.items():
         model.adpm.activate(composition)
-        assert close(run(compiled, family), outputs)
+        assert close(run(compiled), outputs)
     with model.adpm.using("stack(lo, ho)"):
-        assert close(run(compiled, family), expected["stack(lo, ho)"])
+        assert close(run(compiled), expected["stack(lo, ho)"])
     reset: Any = torch.compiler.reset
     reset()
 
@@ -204,7 +215,7 @@ def test_eager_and_sdpa_are_the_same() -> None:
             model = adapted(family, attn_implementation=attention)
             model.adpm.activate("stack(lo, ho, pa)")
             found.append(run(model, family))
-        assert close(*found)
+        assert close(found[0], found[1])
 
 
 def test_handles_on_two_models_do_not_meet() -> None:
@@ -258,10 +269,11 @@ def test_activating_inside_using_lasts_as_long_as_it() -> None:
     handle.activate("ho")
     with handle.using("pa"):
         handle.activate("se")
-        assert handle.active == "se"
+        inside = [handle.active]
         with handle.disabled():
-            assert handle.active is None
-        assert handle.active == "se"
+            inside.append(handle.active)
+        inside.append(handle.active)
+    assert inside == ["se", None, "se"]
     assert handle.active == "ho"
 
 
@@ -288,7 +300,8 @@ def test_the_class_and_the_state_dict() -> None:
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """DistributedDataParallel over gloo: both ranks hold the same adapter after a step, and it has moved."""
     port = tmp_path / "meet"
-    torch.multiprocessing.spawn(_rank, args=(f"file://{port}", str(tmp_path)), nprocs=2, join=True)
+    processes: Any = torch.multiprocessing
+    processes.spawn(_rank, args=(f"file://{port}", str(tmp_path)), nprocs=2, join=True)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
