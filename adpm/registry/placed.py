@@ -16,7 +16,7 @@ from adpm.formats.oci import LAYOUT, read_index, read_release
 from adpm.registry.confirm import confirm
 from adpm.registry.index import update_index
 from adpm.registry.place import Place, WritablePlace
-from adpm.registry.port import IndexedRegistry, Published, version_taken
+from adpm.registry.port import BlobRegistry, Published, version_taken
 from adpm.registry.records import (
     MARKER,
     MARKER_DATA,
@@ -35,7 +35,7 @@ from adpm.registry.records import (
 __all__ = ["PlacedRegistry"]
 
 
-class PlacedRegistry(IndexedRegistry):
+class PlacedRegistry(BlobRegistry):
     """The layout of ``specs/registry.md`` over ``place``. A place that takes no writes makes it read-only."""
 
     def __init__(self, name: str, address: str, place: Place) -> None:
