@@ -12,7 +12,7 @@ import urllib3.exceptions
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError
 from adpm.net.url import origin, shown
 
-__all__ = ["TransientError", "of_exception", "of_status", "too_large"]
+__all__ = ["TransientError", "of_exception", "of_status", "retry_after", "too_large"]
 
 _TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 
@@ -57,7 +57,9 @@ def of_status(response: _Response, url: str, way_in: str) -> AdpmError | Transie
         url=shown(url),
         status=status,
     )
-    return TransientError(error, _retry_after(response)) if status in _TRY_AGAIN else error
+    return (
+        TransientError(error, retry_after(response.headers.get("Retry-After", ""))) if status in _TRY_AGAIN else error
+    )
 
 
 def _phrase(status: int) -> str:
@@ -67,9 +69,9 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def _retry_after(response: _Response) -> float | None:
+def retry_after(header: str) -> float | None:
     """Seconds from a ``Retry-After`` header: a number or a date; None where there is none that can be read."""
-    value = response.headers.get("Retry-After", "").strip()
+    value = header.strip()
     if value.isascii() and value.isdigit() and len(value) < 10:
         return float(value)
     moment = email.utils.parsedate_tz(value) if value else None

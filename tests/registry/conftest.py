@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.net.clients import close_all
 from tests.registry import stores
+from tests.registry.hub.library import fresh_library
+from tests.registry.hub.server import Hub, serving
 
 
 @pytest.fixture(autouse=True)
@@ -31,4 +34,12 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
     with stores.rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving(tmp_path / "hub") as server, fresh_library(tmp_path / "hf", monkeypatch):
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_alice")
         yield server

@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import RLock
 
@@ -41,6 +42,7 @@ class Repository:
     gated: bool = False
     readers: set[str] = field(default_factory=set)
     lock: RLock = field(default_factory=RLock)
+    known: dict[str, list[Entry]] = field(default_factory=dict)  # the files of commits, which don't change
 
     @classmethod
     def create(cls, root: Path, repository: str, *, private: bool = False) -> Repository:
@@ -71,6 +73,8 @@ class Repository:
 
     def commit_of(self, revision: str) -> str:
         """The commit that a branch, tag or commit names; ``LookupError`` if there is none."""
+        if revision in self.known:
+            return revision
         if revision.startswith("-") or ".." in revision or ":" in revision:
             raise LookupError(revision)
         return self.git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").decode().strip()
@@ -82,12 +86,19 @@ class Repository:
 
     def entries(self, commit: str, prefix: str = "") -> list[Entry]:
         """All files below ``prefix``."""
-        out = self.git("ls-tree", "-r", "-l", "-z", commit, *([prefix] if prefix else []))
+        if commit not in self.known:
+            self.known[commit] = self._entries(commit)
+        return [entry for entry in self.known[commit] if entry.path.startswith(prefix)]
+
+    def _entries(self, commit: str) -> list[Entry]:
+        before = {entry.oid: entry for found in self.known.values() for entry in found}
+        out = self.git("ls-tree", "-r", "-l", "-z", commit)
         entries = []
         for line in filter(None, out.split(b"\0")):
             facts, _, path = line.partition(b"\t")
             _, _, oid, size = facts.decode().split()
-            entries.append(self._entry(path.decode(), oid, int(size)))
+            known = before.get(oid)
+            entries.append(replace(known, path=path.decode()) if known else self._entry(path.decode(), oid, int(size)))
         return entries
 
     def _entry(self, path: str, oid: str, size: int) -> Entry:
@@ -148,15 +159,23 @@ class Repository:
                 if head is None or not paths or not all(self.entry(head, path) for path in paths):
                     raise LookupError(gone)
                 lines += [f"0 {'0' * 40}\t{path}\n" for path in paths]
-            for path, data in contents.items():
-                oid = self.git("hash-object", "-w", "--stdin", data=data).decode().strip()
-                lines.append(f"100644 {oid}\t{path}\n")
+            oids = self._stored(list(contents.values()))
+            lines += [f"100644 {oid}\t{path}\n" for oid, path in zip(oids, contents, strict=True)]
             self.git("update-index", "--index-info", data="".join(lines).encode(), index=index)
             tree = self.git("write-tree", index=index).decode().strip()
             parents = [] if head is None else ["-p", head]
             commit = self.git("commit-tree", tree, *parents, "-F", "-", data=message.encode()).decode().strip()
             self.git("update-ref", f"refs/heads/{branch}", commit, head or "0" * 40)
             return commit
+
+    def _stored(self, contents: list[bytes]) -> list[str]:
+        """The oids of new blobs, by one process."""
+        with tempfile.TemporaryDirectory() as directory:
+            paths = [Path(directory, str(number)) for number in range(len(contents))]
+            for path, data in zip(paths, contents, strict=True):
+                path.write_bytes(data)
+            names = "".join(f"{path}\n" for path in paths).encode()
+            return self.git("hash-object", "-w", "--no-filters", "--stdin-paths", data=names).decode().split()
 
     def upload(self, files: Mapping[str, bytes], *, tag: str | None = None, message: str = "upload") -> str:
         """For tests: commit files as a person would with git and git-lfs; the commit."""

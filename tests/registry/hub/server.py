@@ -101,6 +101,7 @@ def front_matter(readme: bytes) -> dict[str, Any]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # an answer in one piece: else its end waits for the client's acknowledgement
     hub: Hub
 
     def log_message(self, *_: Any) -> None:

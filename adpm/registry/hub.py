@@ -1,0 +1,380 @@
+"""The Hugging Face Hub as a registry: a package is a model repository, a version a git tag. See ``specs/hub.md``."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from packaging.version import InvalidVersion, Version
+
+from adpm import limits
+from adpm.core.names import Digest, PackageName
+from adpm.core.release import Blob, Listing, Release
+from adpm.errors import AdapterError, DocumentError, IntegrityError, NotFoundError, RegistryError
+from adpm.formats.card import read_card
+from adpm.formats.model_card import GENERATED, LIBRARIES, write_model_card
+from adpm.formats.oci import read_release
+from adpm.registry.hub_api import HubApi, Refs
+from adpm.registry.hub_names import package_of, repository_of
+from adpm.registry.hub_plain import MADE, Plain
+from adpm.registry.hub_records import (
+    CARD,
+    INDEX,
+    MANIFEST,
+    RECORD,
+    Entry,
+    Record,
+    entry_of,
+    read_record,
+    with_yanks,
+    write_record,
+)
+from adpm.registry.port import IndexedRegistry, Publication, Published, source_chunks, version_taken
+from adpm.store.parallel import in_parallel
+
+__all__ = ["HubRegistry"]
+
+_README: Final = "README.md"
+_INLINE_BYTES: Final = limits.CHUNK_BYTES  # smaller files are read once, and sent with the commit
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A repository as it is now: its head, what its index says, and the releases that its tags make."""
+
+    repository: str
+    head: str
+    index: Record
+    entries: Mapping[Version, Entry]
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        return with_yanks(self.entries.values(), self.index.yanks)
+
+
+class HubRegistry(IndexedRegistry):
+    """The repositories of ``owner``, or with None those of everybody, a name's first part being the owner."""
+
+    def __init__(self, name: str, address: str, api: HubApi, owner: str | None, plain: Plain) -> None:
+        super().__init__(name, address)
+        self._api = api
+        self._owner = owner
+        self._plain = plain
+        self._known: dict[PackageName, _State] = {}
+        self._read: dict[tuple[str, str, Version], Entry] = {}  # commits don't change
+        self._locks: dict[PackageName, Lock] = {}
+        self._lock = Lock()
+
+    def rebuild_index(self, name: PackageName) -> tuple[Listing, ...]:
+        with self._faults():
+            while True:
+                state = self._state(name, believe=False)
+                if state is None or not state.entries:
+                    raise NotFoundError("package-not-found", f"{self} has no package {name}", package=name)
+                if self._written(state, state.entries, state.index.yanks, f"Index of {name}"):
+                    return state.listings
+                _pause()
+
+    def _listings(self, name: PackageName) -> tuple[Listing, ...] | None:
+        state = self._state(name)
+        return None if state is None else state.listings or None
+
+    def _packages(self) -> tuple[PackageName, ...] | None:
+        if self._owner is None:
+            return None  # nobody wants the names of all models there are
+        wanted = frozenset(LIBRARIES.values())
+        names = [
+            package_of(repository, self._owner) for repository, tags in self._api.models(self._owner) if tags & wanted
+        ]
+        return tuple(sorted(name for name in names if name is not None))
+
+    def _release_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
+        return self._blob_chunks(name, blob)
+
+    def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
+        repository = repository_of(name, self._owner)
+        cached = self._api.cached(repository, blob.digest.hex, blob.size)
+        if cached is not None:
+            yield from _chunks(cached)
+            return
+        entry = self._holder(name, blob.digest)
+        yield from self._bytes(repository, entry, blob.digest)
+
+    def _prepare(self, *, init: bool) -> None:
+        """Nothing: repositories appear when they are written to, and the Hub tells who may do that."""
+
+    def _releases(self, name: PackageName, version: Version) -> tuple[Digest, ...]:
+        state = self._state(name)
+        entry = None if state is None else state.entries.get(version)
+        return () if entry is None else (entry.listing.manifest.digest,)
+
+    def _add(self, listing: Listing, release: Release, publication: Publication) -> Published:
+        name, version = listing.name, listing.version
+        for _ in range(limits.INDEX_TRIES):
+            state = self._state(name) or self._created(name)
+            found = next((there for there in state.listings if there.version == version), None)
+            if found is not None and found.manifest == listing.manifest:
+                return Published(found, created=False)
+            if found is not None:
+                raise version_taken(self, listing, found.manifest.digest)
+            commit, ours = self._committed(state, listing, release, publication)
+            if commit is not None and self._api.tag(state.repository, str(version), commit):
+                return Published(with_yanks([ours], state.index.yanks)[0], created=True)
+            _pause()
+        raise _contended(name)
+
+    def _yank(self, listing: Listing, reason: str) -> bool:
+        key = listing.version, listing.manifest.digest
+        for _ in range(limits.INDEX_TRIES):
+            state = self._state(listing.name)
+            if state is None or key in state.index.yanks:
+                return False
+            yanks = {**state.index.yanks, key: reason}
+            if self._written(state, state.entries, yanks, f"Yank {listing.name} {listing.version}"):
+                return True
+            _pause()
+        raise _contended(listing.name)
+
+    # Reading
+
+    def _state(self, name: PackageName, *, believe: bool = True) -> _State | None:
+        """The repository now; None where there is none. Cost: one request, two more for each document that is new.
+
+        A tag makes a release. What the index says of it counts where it names the tag's commit, or was written with it;
+        else (and without ``believe``) the tag's own record is read.
+        """
+        repository = repository_of(name, self._owner)
+        refs = self._api.refs(repository)
+        if refs is None or refs.head is None:
+            return None
+        index = self._record(repository, refs.head, INDEX, name) or Record(name)
+        found: dict[Version, Entry] = {}
+        wanted: list[tuple[Version, str]] = []
+        for version, commit in _versions(refs).items():
+            entry = index.entries.get(version) if believe else None
+            if entry is not None and (entry.commit or refs.head) == commit:
+                found[version] = replace(entry, commit=commit)
+            else:
+                wanted.append((version, commit))
+
+        def read(item: tuple[Version, str]) -> None:
+            entry = self._entry(repository, name, *item)
+            if entry is not None:
+                found[item[0]] = entry
+
+        in_parallel(read, wanted, threads=limits.CONNECTIONS)
+        state = _State(repository, refs.head, index, dict(sorted(found.items())))
+        self._known[name] = state
+        return state
+
+    def _entry(self, repository: str, name: PackageName, version: Version, commit: str) -> Entry | None:
+        """The release of a tag, from the commit itself; None where the commit holds no adapter."""
+        key = repository, commit, version
+        if key not in self._read:
+            record = self._record(repository, commit, RECORD, name)
+            entry = None if record is None else record.entries.get(version)
+            if entry is None:
+                entry = self._plain_entry(repository, name, version, commit)
+            if entry is None:
+                return None
+            self._read[key] = replace(entry, commit=commit)
+        return self._read[key]
+
+    def _plain_entry(self, repository: str, name: PackageName, version: Version, commit: str) -> Entry | None:
+        """What others put into a tagged commit; None where it is no adapter, or a broken one: people tag all kinds."""
+        try:
+            return self._plain.entry(repository, name, version, commit)
+        except (DocumentError, AdapterError):
+            return None
+
+    def _record(self, repository: str, commit: str, path: str, name: PackageName) -> Record | None:
+        there = self._api.download(repository, commit, path)
+        if there is None:
+            return None
+        source = f"{path} of {repository} in {self}"
+        record = read_record(_bounded(there, limits.INDEX_BYTES), source)
+        if record.name != name:
+            raise NotFoundError(
+                "package-not-found",
+                f"{self} has no package {name}",
+                cause=f"{repository} holds the package {record.name}, published by another address",
+                hint=f"open it by the address that it was published to: hf:// for {repository.replace('/', '/...')}, "
+                "hf://OWNER for names without their owner",
+                package=name,
+            )
+        return record
+
+    def _holder(self, name: PackageName, digest: Digest) -> Entry:
+        """The release that has these bytes. ``FileNotFoundError`` where none has."""
+        with self._lock:
+            lock = self._locks.setdefault(name, Lock())
+        with lock:
+            for state in (self._known.get(name), None):
+                state = state or self._state(name)  # noqa: PLW2901 - what is known may be old
+                for entry in reversed((state.entries if state is not None else {}).values()):
+                    if digest in entry.paths:
+                        return entry
+        raise FileNotFoundError(digest)
+
+    def _bytes(self, repository: str, entry: Entry, digest: Digest) -> Iterable[bytes]:
+        if entry.paths[digest] == MADE:
+            return [self._plain.made(digest)]
+        there = self._api.download(repository, entry.commit or "", entry.paths[digest])
+        if there is None:
+            raise FileNotFoundError(digest)
+        return _chunks(there)
+
+    # Writing
+
+    def _created(self, name: PackageName) -> _State:
+        repository = repository_of(name, self._owner)
+        self._api.create(repository)
+        state = self._state(name)
+        if state is None:
+            raise RegistryError(
+                "registry-failed",
+                f"{self} made {repository}, and does not show it",
+                hint="run the same command again; if it stays so, look at the repository in a browser",
+            )
+        return state
+
+    def _committed(
+        self, state: _State, listing: Listing, release: Release, publication: Publication
+    ) -> tuple[str | None, Entry]:
+        """One commit that makes the release the content of main; None where main has moved. And the release's entry."""
+        before = self._at_top(state)
+        last = state.index.entries.get(listing.version)
+        if (
+            last is not None
+            and last.listing.manifest == listing.manifest == (before and before.manifest)
+            and self._is_complete(state, release)
+        ):
+            return state.head, replace(last, commit=state.head)  # a publisher ended between the commit and its tag
+        ours = entry_of(listing, release)
+        index = Record(listing.name, {**_published(state.entries), listing.version: ours}, state.index.yanks)
+        documents = {
+            MANIFEST: publication.manifest,
+            CARD: publication.card,
+            RECORD: write_record(Record(listing.name, {listing.version: ours})),
+            INDEX: write_record(index),
+        }
+        paths = {file.path for file in release.files}
+        if _README not in paths and self._readme_is_ours(state):
+            documents[_README] = write_model_card(read_card(publication.card, "the card to publish"), state.repository)
+        gone = self._left_over(state, before) - paths - documents.keys()
+        with ExitStack() as stack:
+            operations: list[CommitOperationAdd | CommitOperationDelete] = [
+                _addition(file.path, publication.sources[file.blob.digest], file.blob, stack) for file in release.files
+            ]
+            operations += [CommitOperationAdd(path, data) for path, data in documents.items()]
+            operations += [CommitOperationDelete(path) for path in sorted(gone)]
+            commit = self._api.commit(state.repository, state.head, operations, f"Release {listing.version}")
+        return commit, replace(ours, commit=commit)
+
+    def _is_complete(self, state: _State, release: Release) -> bool:
+        """Whether the head has all files of the release, as far as the Hub tells without sending them."""
+        there = {file.path: file for file in self._api.files(state.repository, state.head, recursive=True)}
+        return all(
+            file.path in there
+            and there[file.path].size == file.blob.size
+            and there[file.path].sha256 in {None, file.blob.digest}
+            for file in release.files
+        )
+
+    def _at_top(self, state: _State) -> Release | None:
+        """The release that the head holds now."""
+        there = self._api.download(state.repository, state.head, MANIFEST)
+        return (
+            None
+            if there is None
+            else read_release(_bounded(there, limits.OCI_MANIFEST_BYTES), f"{MANIFEST} of {state.repository} in {self}")
+        )
+
+    def _left_over(self, state: _State, before: Release | None) -> set[str]:
+        """The files at the head that the release there brought."""
+        if before is None:
+            return set()
+        there = {file.path for file in self._api.files(state.repository, state.head, recursive=True)}
+        return {file.path for file in before.files} & there
+
+    def _readme_is_ours(self, state: _State) -> bool:
+        """Whether the model card may be written: there is none, or the one that is there was written by adpm."""
+        there = self._api.download(state.repository, state.head, _README)
+        return there is None or GENERATED.encode() in there.read_bytes()
+
+    def _written(
+        self, state: _State, entries: Mapping[Version, Entry], yanks: Mapping[tuple[Version, Digest], str], title: str
+    ) -> bool:
+        """Replace the index; False where main has moved."""
+        data = write_record(Record(state.index.name, _published(entries), yanks))
+        operation = CommitOperationAdd(INDEX, data)
+        return self._api.commit(state.repository, state.head, [operation], title) is not None
+
+
+def _versions(refs: Refs) -> dict[Version, str]:
+    """The commits of the tags that are versions; of two spellings of one the canonical counts."""
+    out: dict[Version, str] = {}
+    for tag, commit in sorted(refs.tags.items()):
+        try:
+            version = Version(tag) if len(tag) <= limits.VERSION_CHARACTERS else None
+        except InvalidVersion:
+            continue
+        if version is not None and version.local is None and (version not in out or str(version) == tag):
+            out[version] = commit
+    return out
+
+
+def _published(entries: Mapping[Version, Entry]) -> dict[Version, Entry]:
+    """Those that an index lists: what others made is derived from its commit, wherever it is read."""
+    return {version: entry for version, entry in entries.items() if entry.is_published}
+
+
+def _addition(path: str, source: Path, blob: Blob, stack: ExitStack) -> CommitOperationAdd:
+    """The operation that adds a file, which must be what the release says. Large ones are read when they are sent."""
+    if blob.size <= _INLINE_BYTES:
+        return CommitOperationAdd(path, b"".join(source_chunks(source, blob)))
+    for _ in source_chunks(source, blob):
+        pass
+    # An open file, and not its path: the library sends those by HTTP alone, which every Hub takes.
+    operation = CommitOperationAdd(path, stack.enter_context(source.open("rb")))
+    if operation.upload_info.sha256.hex() != blob.digest.hex:
+        raise IntegrityError(
+            "file-changed",
+            f"{source} changed while it was published",
+            cause=f"the release names {blob.digest}",
+            hint="run the same command again when nothing writes to that directory",
+        )
+    return operation
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(limits.CHUNK_BYTES):
+            yield chunk
+
+
+def _bounded(path: Path, limit: int) -> bytes:
+    """The content, or as much of it as shows that it is too long."""
+    with path.open("rb") as file:
+        return file.read(limit + 1)
+
+
+def _pause() -> None:
+    """Others write to the same repository: not all again at once."""
+    time.sleep(random.uniform(0, limits.RACE_PAUSE_SECONDS))  # noqa: S311 - spreads writers, no secret
+
+
+def _contended(name: PackageName) -> RegistryError:
+    return RegistryError(
+        "index-contended",
+        f"{name} could not be published",
+        cause=f"other publishers were faster {limits.INDEX_TRIES} times",
+        hint="run the same command again",
+    )
