@@ -63,6 +63,7 @@ UPLOAD_CHUNK_BYTES: Final = 16 << 20  # a larger blob is sent in chunks, of whic
 TOKEN_BYTES: Final = 1 << 20  # what a token service answers
 HELPER_SECONDS: Final = 60.0  # a credential helper may ask its user something
 LIST_PAGES: Final = 10_000  # of a list of tags or repositories
+GIT_SECONDS: Final = 900.0  # one git command
 
 # Registries
 RECORD_BYTES: Final = 64 << 10

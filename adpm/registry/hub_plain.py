@@ -61,7 +61,7 @@ class Plain:
         paths: dict[Digest, str] = {}
         for path, origin in chosen.items():
             if origin in converted:
-                blob = Blob(Digest.of(converted[origin]), len(converted[origin]))
+                blob = Blob.of(converted[origin])
                 paths[blob.digest] = MADE
             else:
                 blob = self._blob(repository, commit, files[origin])
@@ -98,8 +98,7 @@ class Plain:
     def _blob(self, repository: str, commit: str, file: HubFile) -> Blob:
         if file.sha256 is not None:
             return Blob(file.sha256, file.size)
-        data = self._fetched(repository, commit, file.path).read_bytes()
-        return Blob(Digest.of(data), len(data))
+        return Blob.of(self._fetched(repository, commit, file.path).read_bytes())
 
     def _fetched(self, repository: str, commit: str, path: str) -> Path:
         there = self._api.download(repository, commit, path)

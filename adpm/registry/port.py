@@ -130,7 +130,7 @@ class Registry(ABC):
         """
         release = read_release(publication.manifest, "the release to publish")
         card = read_card(publication.card, "the card to publish")
-        if Blob(Digest.of(publication.card), len(publication.card)) != release.card:
+        if Blob.of(publication.card) != release.card:
             raise IntegrityError("file-changed", "the card is not the one that the release names", blob=release.card)
         listing = Listing(
             card.name, card.version, release.manifest, card.requires, card.base, published=publication.published
