@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,9 @@ from adpm.core.release import Blob, Listing, Release
 from adpm.errors import AdapterError, DocumentError, IntegrityError, NotFoundError, RegistryError
 from adpm.formats.card import read_card
 from adpm.formats.model_card import GENERATED, LIBRARIES, write_model_card
-from adpm.formats.oci import read_release
 from adpm.registry.hub_api import HubApi, Refs
+from adpm.registry.hub_commits import Commits, file_chunks
 from adpm.registry.hub_names import package_of, repository_of
-from adpm.registry.hub_plain import MADE, Plain
 from adpm.registry.hub_records import (
     CARD,
     INDEX,
@@ -32,7 +31,6 @@ from adpm.registry.hub_records import (
     Entry,
     Record,
     entry_of,
-    read_record,
     with_yanks,
     write_record,
 )
@@ -62,13 +60,12 @@ class _State:
 class HubRegistry(IndexedRegistry):
     """The repositories of ``owner``, or with None those of everybody, a name's first part being the owner."""
 
-    def __init__(self, name: str, address: str, api: HubApi, owner: str | None, plain: Plain) -> None:
+    def __init__(self, name: str, address: str, api: HubApi, owner: str | None, commits: Commits) -> None:
         super().__init__(name, address)
         self._api = api
         self._owner = owner
-        self._plain = plain
+        self._commits = commits
         self._known: dict[PackageName, _State] = {}
-        self._read: dict[tuple[str, str, Version], Entry] = {}  # commits don't change
         self._locks: dict[PackageName, Lock] = {}
         self._lock = Lock()
 
@@ -102,23 +99,22 @@ class HubRegistry(IndexedRegistry):
         repository = repository_of(name, self._owner)
         cached = self._api.cached(repository, blob.digest.hex, blob.size)
         if cached is not None:
-            yield from _chunks(cached)
-            return
-        entry = self._holder(name, blob.digest)
-        yield from self._bytes(repository, entry, blob.digest)
+            yield from file_chunks(cached)
+        else:
+            yield from self._commits.chunks(repository, self._holder(name, blob.digest), blob.digest)
 
     def _prepare(self, *, init: bool) -> None:
         """Nothing: repositories appear when they are written to, and the Hub tells who may do that."""
 
     def _releases(self, name: PackageName, version: Version) -> tuple[Digest, ...]:
-        state = self._state(name)
+        state = self._state_if_any(name)
         entry = None if state is None else state.entries.get(version)
         return () if entry is None else (entry.listing.manifest.digest,)
 
     def _add(self, listing: Listing, release: Release, publication: Publication) -> Published:
         name, version = listing.name, listing.version
         for _ in range(limits.INDEX_TRIES):
-            state = self._state(name) or self._created(name)
+            state = self._state_if_any(name) or self._created(name)
             found = next((there for there in state.listings if there.version == version), None)
             if found is not None and found.manifest == listing.manifest:
                 return Published(found, created=False)
@@ -145,16 +141,16 @@ class HubRegistry(IndexedRegistry):
     # Reading
 
     def _state(self, name: PackageName, *, believe: bool = True) -> _State | None:
-        """The repository now; None where there is none. Cost: one request, two more for each document that is new.
+        """The repository now; None where nothing is in it. Cost: one request, two more for each document that is new.
 
         A tag makes a release. What the index says of it counts where it names the tag's commit, or was written with it;
-        else (and without ``believe``) the tag's own record is read.
+        else (and without ``believe``) the tag's own record is read. Raises ``NotFoundError`` (``package-not-found``).
         """
         repository = repository_of(name, self._owner)
         refs = self._api.refs(repository)
-        if refs is None or refs.head is None:
+        if refs.head is None:
             return None
-        index = self._record(repository, refs.head, INDEX, name) or Record(name)
+        index = self._index(repository, refs.head, name)
         found: dict[Version, Entry] = {}
         wanted: list[tuple[Version, str]] = []
         for version, commit in _versions(refs).items():
@@ -174,62 +170,44 @@ class HubRegistry(IndexedRegistry):
         self._known[name] = state
         return state
 
-    def _entry(self, repository: str, name: PackageName, version: Version, commit: str) -> Entry | None:
-        """The release of a tag, from the commit itself; None where the commit holds no adapter."""
-        key = repository, commit, version
-        if key not in self._read:
-            record = self._record(repository, commit, RECORD, name)
-            entry = None if record is None else record.entries.get(version)
-            if entry is None:
-                entry = self._plain_entry(repository, name, version, commit)
-            if entry is None:
-                return None
-            self._read[key] = replace(entry, commit=commit)
-        return self._read[key]
-
-    def _plain_entry(self, repository: str, name: PackageName, version: Version, commit: str) -> Entry | None:
-        """What others put into a tagged commit; None where it is no adapter, or a broken one: people tag all kinds."""
+    def _state_if_any(self, name: PackageName) -> _State | None:
+        """As ``_state``; None where there is no repository, or none that is shown."""
+        repository = repository_of(name, self._owner)
         try:
-            return self._plain.entry(repository, name, version, commit)
+            return self._state(name)
+        except NotFoundError as error:
+            if error.code != "package-not-found" or error.values.get("repository") != repository:
+                raise
+            return None
+
+    def _entry(self, repository: str, name: PackageName, version: Version, commit: str) -> Entry | None:
+        """The release of a tag; None where that is no adapter, or a broken one: people tag all kinds of things."""
+        try:
+            return self._commits.entry(repository, commit, name, version)
         except (DocumentError, AdapterError):
             return None
 
-    def _record(self, repository: str, commit: str, path: str, name: PackageName) -> Record | None:
-        there = self._api.download(repository, commit, path)
-        if there is None:
-            return None
-        source = f"{path} of {repository} in {self}"
-        record = read_record(_bounded(there, limits.INDEX_BYTES), source)
-        if record.name != name:
+    def _index(self, repository: str, head: str, name: PackageName) -> Record:
+        index = self._commits.record(repository, head, INDEX) or Record(name)
+        if index.name != name:
             raise NotFoundError(
                 "package-not-found",
                 f"{self} has no package {name}",
-                cause=f"{repository} holds the package {record.name}, published by another address",
-                hint=f"open it by the address that it was published to: hf:// for {repository.replace('/', '/...')}, "
-                "hf://OWNER for names without their owner",
+                cause=f"the repository {repository} holds the package {index.name}",
+                hint="a package is read by the kind of address that it was published to: hf:// or hf://OWNER",
                 package=name,
             )
-        return record
+        return index
 
     def _holder(self, name: PackageName, digest: Digest) -> Entry:
         """The release that has these bytes. ``FileNotFoundError`` where none has."""
         with self._lock:
             lock = self._locks.setdefault(name, Lock())
         with lock:
-            for state in (self._known.get(name), None):
-                state = state or self._state(name)  # noqa: PLW2901 - what is known may be old
-                for entry in reversed((state.entries if state is not None else {}).values()):
-                    if digest in entry.paths:
-                        return entry
-        raise FileNotFoundError(digest)
-
-    def _bytes(self, repository: str, entry: Entry, digest: Digest) -> Iterable[bytes]:
-        if entry.paths[digest] == MADE:
-            return [self._plain.made(digest)]
-        there = self._api.download(repository, entry.commit or "", entry.paths[digest])
-        if there is None:
+            entry = _with(self._known.get(name), digest) or _with(self._state(name), digest)  # what is known may be old
+        if entry is None:
             raise FileNotFoundError(digest)
-        return _chunks(there)
+        return entry
 
     # Writing
 
@@ -249,12 +227,12 @@ class HubRegistry(IndexedRegistry):
         self, state: _State, listing: Listing, release: Release, publication: Publication
     ) -> tuple[str | None, Entry]:
         """One commit that makes the release the content of main; None where main has moved. And the release's entry."""
-        before = self._at_top(state)
+        before = self._commits.release(state.repository, state.head)
         last = state.index.entries.get(listing.version)
         if (
             last is not None
             and last.listing.manifest == listing.manifest == (before and before.manifest)
-            and self._is_complete(state, release)
+            and self._commits.holds(state.repository, state.head, release)
         ):
             return state.head, replace(last, commit=state.head)  # a publisher ended between the commit and its tag
         ours = entry_of(listing, release)
@@ -277,25 +255,6 @@ class HubRegistry(IndexedRegistry):
             operations += [CommitOperationDelete(path) for path in sorted(gone)]
             commit = self._api.commit(state.repository, state.head, operations, f"Release {listing.version}")
         return commit, replace(ours, commit=commit)
-
-    def _is_complete(self, state: _State, release: Release) -> bool:
-        """Whether the head has all files of the release, as far as the Hub tells without sending them."""
-        there = {file.path: file for file in self._api.files(state.repository, state.head, recursive=True)}
-        return all(
-            file.path in there
-            and there[file.path].size == file.blob.size
-            and there[file.path].sha256 in {None, file.blob.digest}
-            for file in release.files
-        )
-
-    def _at_top(self, state: _State) -> Release | None:
-        """The release that the head holds now."""
-        there = self._api.download(state.repository, state.head, MANIFEST)
-        return (
-            None
-            if there is None
-            else read_release(_bounded(there, limits.OCI_MANIFEST_BYTES), f"{MANIFEST} of {state.repository} in {self}")
-        )
 
     def _left_over(self, state: _State, before: Release | None) -> set[str]:
         """The files at the head that the release there brought."""
@@ -331,6 +290,12 @@ def _versions(refs: Refs) -> dict[Version, str]:
     return out
 
 
+def _with(state: _State | None, digest: Digest) -> Entry | None:
+    """The newest release that has these bytes."""
+    entries = [] if state is None else list(state.entries.values())
+    return next((entry for entry in reversed(entries) if digest in entry.paths), None)
+
+
 def _published(entries: Mapping[Version, Entry]) -> dict[Version, Entry]:
     """Those that an index lists: what others made is derived from its commit, wherever it is read."""
     return {version: entry for version, entry in entries.items() if entry.is_published}
@@ -352,18 +317,6 @@ def _addition(path: str, source: Path, blob: Blob, stack: ExitStack) -> CommitOp
             hint="run the same command again when nothing writes to that directory",
         )
     return operation
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(limits.CHUNK_BYTES):
-            yield chunk
-
-
-def _bounded(path: Path, limit: int) -> bytes:
-    """The content, or as much of it as shows that it is too long."""
-    with path.open("rb") as file:
-        return file.read(limit + 1)
 
 
 def _pause() -> None:

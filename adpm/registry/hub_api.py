@@ -17,10 +17,10 @@ import huggingface_hub
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, errors
 from huggingface_hub.file_download import _CACHED_NO_EXIST, repo_folder_name, try_to_load_from_cache
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils._http import get_session
 
 from adpm import limits
 from adpm.core.names import Digest
-from adpm.errors import NotFoundError
 from adpm.net.faults import TransientError
 from adpm.net.patience import Patience
 from adpm.net.tries import Tries
@@ -36,11 +36,10 @@ _ASKING: ContextVar[bool] = ContextVar("_ASKING", default=False)
 
 @dataclass(frozen=True, slots=True)
 class Refs:
-    """Where a repository's main branch is (None: it has no commit), and the commits of its tags and branches."""
+    """Where a repository's main branch is (None: it has no commit), and the commits of its tags."""
 
     head: str | None
     tags: dict[str, str]
-    branches: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def _refuse(response: Any, *_: Any, **__: Any) -> None:
 
 def _attach() -> None:
     """Give the library's current session our hook and a timeout: it makes a new one after every lost connection."""
-    session: Any = huggingface_hub.utils.get_session()
+    session: Any = get_session()
     hooks = getattr(session, "event_hooks", None) or session.hooks
     registered = hooks.setdefault("response", [])
     if _refuse not in registered:
@@ -80,16 +79,12 @@ class HubApi:
         self._api = HfApi(endpoint=self.endpoint)
         self._patience = patience or Patience()
 
-    def refs(self, repository: str) -> Refs | None:
-        """None where there is no such repository, or it is not shown to this account. Cost: one request."""
-        try:
-            found = self._ask(repository, lambda: self._api.list_repo_refs(repository))
-        except NotFoundError as error:
-            if error.code != "package-not-found":
-                raise
-            return None
-        branches = {ref.name: ref.target_commit for ref in found.branches}
-        return Refs(branches.get(_BRANCH), {ref.name: ref.target_commit for ref in found.tags}, branches)
+    def refs(self, repository: str) -> Refs:
+        """Raises ``NotFoundError`` (``package-not-found``) where there is no such repository, or it is not shown to
+        this account. Cost: one request."""
+        found = self._ask(repository, lambda: self._api.list_repo_refs(repository))
+        head = next((ref.target_commit for ref in found.branches if ref.name == _BRANCH), None)
+        return Refs(head, {ref.name: ref.target_commit for ref in found.tags})
 
     def commit_of(self, repository: str, revision: str) -> str:
         """The commit of a branch, tag or commit. Raises ``NotFoundError`` (also of the repository)."""

@@ -140,6 +140,7 @@ class Asked:
             f"the Hub at {self.endpoint} shows no {self.repository}",
             cause=cause,
             hint=hint,
+            repository=self.repository,
         )
 
     def _gated(self) -> LoginNeededError:

@@ -13,8 +13,9 @@ from adpm.net.url import shown
 
 if TYPE_CHECKING:
     from adpm.registry.hub import HubRegistry
+    from adpm.registry.hub_commits import Revision
 
-__all__ = ["open_hub"]
+__all__ = ["open_hub", "open_revision"]
 
 _OWNER: Final = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9_.])*\Z")
 # What the library does beside its work, unless the user has set otherwise: read by it once, when it is imported.
@@ -40,6 +41,28 @@ def open_hub(name: str, url: str, base_dir: Path, cache: Path | None) -> HubRegi
             hint="write it as hf://OWNER, or as hf:// for packages whose names begin with their owner; "
             "another Hub is named by HF_ENDPOINT, a login by HF_TOKEN",
         )
+    _need_library(f"registry {name} is at {shown(url)}")
+    from adpm.registry.hub import HubRegistry  # noqa: PLC0415 - it imports the library
+    from adpm.registry.hub_api import HubApi  # noqa: PLC0415 - as above
+    from adpm.registry.hub_commits import Commits  # noqa: PLC0415 - as above
+    from adpm.registry.hub_plain import Plain  # noqa: PLC0415 - as above
+
+    api = HubApi()
+    return HubRegistry(name, shown(url) if owner else "hf://", api, owner, Commits(api, Plain(api, cache)))
+
+
+def open_revision(repository: str, revision: str | None, cache: Path | None) -> Revision:
+    """What ``repository`` holds at a branch, tag or commit (None: ``main``); see ``Commits.at``."""
+    _need_library(f"an adapter is wanted from the Hub's {repository}")
+    from adpm.registry.hub_api import HubApi  # noqa: PLC0415 - it imports the library
+    from adpm.registry.hub_commits import Commits  # noqa: PLC0415 - as above
+    from adpm.registry.hub_plain import Plain  # noqa: PLC0415 - as above
+
+    api = HubApi()
+    return Commits(api, Plain(api, cache)).at(repository, revision)
+
+
+def _need_library(why: str) -> None:
     for key, value in _QUIET.items():
         os.environ.setdefault(key, value)
     try:
@@ -47,13 +70,7 @@ def open_hub(name: str, url: str, base_dir: Path, cache: Path | None) -> HubRegi
     except ImportError as error:
         raise UsageError(
             "extra-missing",
-            f"registry {name} is at {shown(url)}, and what hf:// needs is not installed",
+            f"{why}, and what that needs is not installed",
             cause=str(error),
             hint="pip install 'adpm[hub]'",
         ) from error
-    from adpm.registry.hub import HubRegistry  # noqa: PLC0415 - it imports the library
-    from adpm.registry.hub_api import HubApi  # noqa: PLC0415 - as above
-    from adpm.registry.hub_plain import Plain  # noqa: PLC0415 - as above
-
-    api = HubApi()
-    return HubRegistry(name, shown(url) if owner else "hf://", api, owner, Plain(api, cache))

@@ -104,14 +104,16 @@ def read_record(data: bytes, source: str) -> Record:
     name = root.need("name", parsed(PackageName.parse))
     index = root.need("index", lambda node: canonical(node.value))
     releases = root.need("releases", map_of(parse_version, _release))
-    yanks = root.get("yanks", map_of(parse_version, map_of(Digest.parse, _reason)), default={})
+    yanks = root.get("yanks", map_of(parse_version, map_of(Digest.parse, _reason)))
     root.close()
     document.finish(hint="a newer adpm may read it; else undo the last change of it in the repository")
     listings = {listing.version: listing for listing in read_index(index, name, source)}
     if listings.keys() != releases.keys():
         raise DocumentError("registry-invalid", source, [Fault("releases", "are not those of the index")])
     entries = {version: Entry(listings[version], *releases[version]) for version in listings}
-    return Record(name, entries, {(v, digest): why for v, found in yanks.items() for digest, why in found.items()})
+    return Record(
+        name, entries, {(v, digest): why for v, found in (yanks or {}).items() for digest, why in found.items()}
+    )
 
 
 def _format(node: Node) -> None:
