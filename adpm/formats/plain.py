@@ -106,7 +106,9 @@ def plain_card(
 
 def _valid(decoder: Decoder[T], value: object) -> T | None:
     """``value`` if a card may hold it: people write what they like."""
-    return Document(value, source="", code="").root.decode(decoder)
+    document = Document(value, source="", code="")
+    found = document.root.decode(decoder)
+    return None if document.faults else found
 
 
 def _only(value: object) -> object:

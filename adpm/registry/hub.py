@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import time
 from collections.abc import Generator, Mapping
@@ -302,12 +303,14 @@ def _published(entries: Mapping[Version, Entry]) -> dict[Version, Entry]:
 
 
 def _addition(path: str, source: Path, blob: Blob, stack: ExitStack) -> CommitOperationAdd:
-    """The operation that adds a file, which must be what the release says. Large ones are read when they are sent."""
+    """The operation that adds a file, which must be what the release says. Large ones are read when they are sent.
+
+    A stream in either case, neither bytes nor a path: streams the library sends by HTTP, which every Hub takes.
+    """
     if blob.size <= _INLINE_BYTES:
-        return CommitOperationAdd(path, b"".join(source_chunks(source, blob)))
+        return CommitOperationAdd(path, io.BytesIO(b"".join(source_chunks(source, blob))))
     for _ in source_chunks(source, blob):
         pass
-    # An open file, and not its path: the library sends those by HTTP alone, which every Hub takes.
     operation = CommitOperationAdd(path, stack.enter_context(source.open("rb")))
     if operation.upload_info.sha256.hex() != blob.digest.hex:
         raise IntegrityError(

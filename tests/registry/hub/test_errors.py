@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_what_is_private_looks_like_what_is_missing(hub: Hub, tmp_path: Path, mo
     for token in ("hf_bob", ""):
         monkeypatch.setenv("HF_TOKEN", token)
         for name in (NAME, PackageName("text/none")):
-            error = refused(lambda name=name: opened(tmp_path).versions(name), "package-not-found")
+            error = refused(partial(opened(tmp_path).versions, name), "package-not-found")
             assert isinstance(error, NotFoundError)
             assert "HF_TOKEN" in str(error.hint)
 
