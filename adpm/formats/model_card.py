@@ -91,7 +91,7 @@ def read_front_matter(readme: bytes) -> Mapping[str, Any]:
     if match is None:
         return {}
     try:
-        value = open_yaml(match[1], source="README.md", code="model-card", limit=limits.MANIFEST_BYTES).root.value
+        value = open_yaml(match[1], source="README.md", code="card-invalid", limit=limits.MANIFEST_BYTES).root.value
     except DocumentError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -106,7 +106,7 @@ def plain_card(
 
 def _valid(decoder: Decoder[T], value: object) -> T | None:
     """``value`` if a card may hold it: people write what they like."""
-    document = Document(value, source="", code="")
+    document = Document(value, source="README.md", code="card-invalid")
     found = document.root.decode(decoder)
     return None if document.faults else found
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -87,10 +88,8 @@ def write_record(record: Record) -> bytes:
     yanks: dict[str, dict[str, str]] = {}
     for (version, digest), reason in record.yanks.items():
         yanks.setdefault(str(version), {})[digest] = reason
-    index = open_json(
-        write_index(entry.listing for entry in record.entries.values()), source="", code="", limit=limits.INDEX_BYTES
-    )
-    value = {"format": _FORMAT, "name": record.name, "index": index.root.value, "releases": releases}
+    index = json.loads(write_index(entry.listing for entry in record.entries.values()))
+    value = {"format": _FORMAT, "name": record.name, "index": index, "releases": releases}
     return pretty(value | ({"yanks": yanks} if yanks else {}))
 
 
