@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,6 +22,7 @@ from huggingface_hub.utils._http import get_session
 
 from adpm import limits
 from adpm.core.names import Digest
+from adpm.errors import NotFoundError
 from adpm.net.faults import TransientError
 from adpm.net.patience import Patience
 from adpm.net.tries import Tries
@@ -82,7 +84,10 @@ class HubApi:
     def refs(self, repository: str) -> Refs:
         """Raises ``NotFoundError`` (``package-not-found``) where there is no such repository, or it is not shown to
         this account. Cost: one request."""
-        found = self._ask(repository, lambda: self._api.list_repo_refs(repository))
+        try:
+            found = self._ask(repository, lambda: self._api.list_repo_refs(repository))
+        except NotFoundError as error:  # some say that a revision is missing, where none was asked for
+            raise self._asked(repository).missing() from error
         head = next((ref.target_commit for ref in found.branches if ref.name == _BRANCH), None)
         return Refs(head, {ref.name: ref.target_commit for ref in found.tags})
 
@@ -112,7 +117,9 @@ class HubApi:
                 return None  # it was asked for before, and a commit does not change
             try:
                 return huggingface_hub.hf_hub_download(repository, path, revision=commit, endpoint=self.endpoint)
-            except errors.LocalEntryNotFoundError:
+            except errors.LocalEntryNotFoundError as error:
+                if error.__cause__ is not None and status_of(error.__cause__) == HTTPStatus.NOT_FOUND:
+                    return None  # some Hubs do not say what it is that they don't find
                 raise
             except errors.EntryNotFoundError:
                 return None
@@ -149,7 +156,7 @@ class HubApi:
                     repository, operations, commit_message=title, revision=_BRANCH, parent_commit=parent
                 )
             except errors.HfHubHTTPError as error:
-                if status_of(error) == 412:
+                if status_of(error) == HTTPStatus.PRECONDITION_FAILED:
                     return None
                 raise
             return done.oid
@@ -163,7 +170,7 @@ class HubApi:
             try:
                 self._api.create_tag(repository, tag=name, revision=commit)
             except errors.HfHubHTTPError as error:
-                if status_of(error) == 409:
+                if status_of(error) == HTTPStatus.CONFLICT:
                     return False
                 raise
             return True
@@ -179,10 +186,12 @@ class HubApi:
                 _attach()
                 return work()
             except LibraryError as error:
-                logged_in = huggingface_hub.get_token() is not None
-                failure = Asked(self.endpoint, repository, logged_in).error(error)
+                failure = self._asked(repository).error(error)
                 if not isinstance(failure, TransientError):
                     raise failure from error
             finally:
                 _ASKING.reset(token)
             tries.wait_or_raise(failure)
+
+    def _asked(self, repository: str) -> Asked:
+        return Asked(self.endpoint, repository, logged_in=huggingface_hub.get_token() is not None)

@@ -77,8 +77,9 @@ class Asked:
         status = status_of(error)
         if isinstance(error, errors.GatedRepoError):  # which the library takes for a kind of the next
             return self._gated()
-        if isinstance(error, errors.RepositoryNotFoundError):
-            return self._missing()
+        other = isinstance(error, (errors.RevisionNotFoundError, errors.EntryNotFoundError))
+        if isinstance(error, errors.RepositoryNotFoundError) or (status == HTTPStatus.NOT_FOUND and not other):
+            return self.missing()  # some Hubs do not say what it is that they don't find
         if status == HTTPStatus.UNAUTHORIZED:
             return LoginNeededError(
                 "login-needed",
@@ -94,7 +95,7 @@ class Asked:
                 cause=_said(error),
                 hint="use the token of an account that may (HF_TOKEN), and for publishing one with the right to write",
             )
-        if isinstance(error, (errors.RevisionNotFoundError, errors.EntryNotFoundError)):
+        if other:
             return NotFoundError(
                 "revision-not-found",
                 f"{self.repository} at {self.endpoint} does not have that",
@@ -128,7 +129,7 @@ class Asked:
             hint="check that HF_ENDPOINT is a Hub, and that the Hub's cache (HF_HOME) can be written to",
         )
 
-    def _missing(self) -> NotFoundError:
+    def missing(self) -> NotFoundError:
         """The Hub says the same of what is private, so as not to tell."""
         if self.logged_in:
             cause, hint = "it does not exist, or this token may not see it", "check the spelling and HF_TOKEN"
