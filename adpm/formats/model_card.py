@@ -28,7 +28,7 @@ _FRONT: Final = re.compile(rb"---[ \t]*\r?\n(.*?\n)---[ \t]*(?:\r?\n|\Z)", re.DO
 _USE: Final[Mapping[str, str]] = {
     "peft": "from peft import PeftModel\n\nmodel = PeftModel.from_pretrained(base, {repository!r}, revision={tag!r})",
     "adapterhub": "import adapters\n\nadapters.init(base)\n"
-    "base.load_adapter({repository!r}, version={tag!r}, set_active=True)",
+    "base.load_adapter({repository!r}, version={tag!r}, use_safetensors=True, set_active=True)",
 }
 
 

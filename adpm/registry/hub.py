@@ -46,10 +46,10 @@ _INLINE_BYTES: Final = limits.CHUNK_BYTES  # smaller files are read once, and se
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A repository as it is now: its head, what its index says, and the releases that its tags make."""
+    """A repository as it is now: its head (None: it is empty), what its index says, the releases that its tags make."""
 
     repository: str
-    head: str
+    head: str | None
     index: Record
     entries: Mapping[Version, Entry]
 
@@ -74,15 +74,14 @@ class HubRegistry(IndexedRegistry):
         with self._faults():
             while True:
                 state = self._state(name, believe=False)
-                if state is None or not state.entries:
+                if not state.entries:
                     raise NotFoundError("package-not-found", f"{self} has no package {name}", package=name)
                 if self._written(state, state.entries, state.index.yanks, f"Index of {name}"):
                     return state.listings
                 _pause()
 
     def _listings(self, name: PackageName) -> tuple[Listing, ...] | None:
-        state = self._state(name)
-        return None if state is None else state.listings or None
+        return self._state(name).listings or None
 
     def _packages(self) -> tuple[PackageName, ...] | None:
         if self._owner is None:
@@ -131,7 +130,7 @@ class HubRegistry(IndexedRegistry):
         key = listing.version, listing.manifest.digest
         for _ in range(limits.INDEX_TRIES):
             state = self._state(listing.name)
-            if state is None or key in state.index.yanks:
+            if key in state.index.yanks:
                 return False
             yanks = {**state.index.yanks, key: reason}
             if self._written(state, state.entries, yanks, f"Yank {listing.name} {listing.version}"):
@@ -141,8 +140,8 @@ class HubRegistry(IndexedRegistry):
 
     # Reading
 
-    def _state(self, name: PackageName, *, believe: bool = True) -> _State | None:
-        """The repository now; None where nothing is in it. Cost: one request, two more for each document that is new.
+    def _state(self, name: PackageName, *, believe: bool = True) -> _State:
+        """The repository now. Cost: one request, two more for each document that is new.
 
         A tag makes a release. What the index says of it counts where it names the tag's commit, or was written with it;
         else (and without ``believe``) the tag's own record is read. Raises ``NotFoundError`` (``package-not-found``).
@@ -150,7 +149,7 @@ class HubRegistry(IndexedRegistry):
         repository = repository_of(name, self._owner)
         refs = self._api.refs(repository)
         if refs.head is None:
-            return None
+            return _State(repository, None, Record(name), {})
         index = self._index(repository, refs.head, name)
         found: dict[Version, Entry] = {}
         wanted: list[tuple[Version, str]] = []
@@ -205,7 +204,7 @@ class HubRegistry(IndexedRegistry):
         with self._lock:
             lock = self._locks.setdefault(name, Lock())
         with lock:
-            entry = _with(self._known.get(name), digest) or _with(self._state(name), digest)  # what is known may be old
+            entry = _with(self._known.get(name), digest) or _with(self._state(name), digest)  # it may be old
         if entry is None:
             raise FileNotFoundError(digest)
         return entry
@@ -213,25 +212,18 @@ class HubRegistry(IndexedRegistry):
     # Writing
 
     def _created(self, name: PackageName) -> _State:
-        repository = repository_of(name, self._owner)
-        self._api.create(repository)
-        state = self._state(name)
-        if state is None:
-            raise RegistryError(
-                "registry-failed",
-                f"{self} made {repository}, and does not show it",
-                hint="run the same command again; if it stays so, look at the repository in a browser",
-            )
-        return state
+        self._api.create(repository_of(name, self._owner))
+        return self._state(name)
 
     def _committed(
         self, state: _State, listing: Listing, release: Release, publication: Publication
     ) -> tuple[str | None, Entry]:
         """One commit that makes the release the content of main; None where main has moved. And the release's entry."""
-        before = self._commits.release(state.repository, state.head)
+        before = None if state.head is None else self._commits.release(state.repository, state.head)
         last = state.index.entries.get(listing.version)
         if (
-            last is not None
+            state.head is not None
+            and last is not None
             and last.listing.manifest == listing.manifest == (before and before.manifest)
             and self._commits.holds(state.repository, state.head, release)
         ):
@@ -259,14 +251,14 @@ class HubRegistry(IndexedRegistry):
 
     def _left_over(self, state: _State, before: Release | None) -> set[str]:
         """The files at the head that the release there brought."""
-        if before is None:
+        if before is None or state.head is None:
             return set()
         there = {file.path for file in self._api.files(state.repository, state.head, recursive=True)}
         return {file.path for file in before.files} & there
 
     def _readme_is_ours(self, state: _State) -> bool:
         """Whether the model card may be written: there is none, or the one that is there was written by adpm."""
-        there = self._api.download(state.repository, state.head, _README)
+        there = None if state.head is None else self._api.download(state.repository, state.head, _README)
         return there is None or GENERATED.encode() in there.read_bytes()
 
     def _written(

@@ -7,6 +7,7 @@ requests end after ``limits.READ_TIMEOUT_SECONDS`` of silence, and adpm alone de
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from huggingface_hub.utils._http import get_session
 
 from adpm import limits
 from adpm.core.names import Digest
-from adpm.errors import NotFoundError
+from adpm.errors import DocumentError, Fault, NotFoundError
 from adpm.net.faults import TransientError
 from adpm.net.patience import Patience
 from adpm.net.tries import Tries
@@ -33,6 +34,7 @@ __all__ = ["HubApi", "HubFile", "Refs"]
 T = TypeVar("T")
 
 _BRANCH: Final = "main"
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 _ASKING: ContextVar[bool] = ContextVar("_ASKING", default=False)
 
 
@@ -88,12 +90,14 @@ class HubApi:
             found = self._ask(repository, lambda: self._api.list_repo_refs(repository))
         except NotFoundError as error:  # some say that a revision is missing, where none was asked for
             raise self._asked(repository).missing() from error
-        head = next((ref.target_commit for ref in found.branches if ref.name == _BRANCH), None)
-        return Refs(head, {ref.name: ref.target_commit for ref in found.tags})
+        heads = [ref.target_commit for ref in found.branches if ref.name == _BRANCH]
+        tags = {ref.name: self._commit_id(repository, ref.target_commit) for ref in found.tags}
+        return Refs(self._commit_id(repository, heads[0]) if heads else None, tags)
 
     def commit_of(self, repository: str, revision: str) -> str:
         """The commit of a branch, tag or commit. Raises ``NotFoundError`` (also of the repository)."""
-        return str(self._ask(repository, lambda: self._api.model_info(repository, revision=revision).sha))
+        found = self._ask(repository, lambda: self._api.model_info(repository, revision=revision).sha)
+        return self._commit_id(repository, found)
 
     def files(self, repository: str, commit: str, *, recursive: bool = False) -> list[HubFile]:
         """The files at the top of a commit, or all. Cost: one request for each page."""
@@ -105,6 +109,13 @@ class HubApi:
             for entry in entries
             if isinstance(entry, RepoFile)
         ]
+
+    def _commit_id(self, repository: str, text: object) -> str:
+        """A commit as the Hub names it. It is to become a path in the library's cache: nothing else may come in."""
+        if not isinstance(text, str) or not _COMMIT.match(text):
+            source = f"what the Hub at {self.endpoint} says of {repository}"
+            raise DocumentError("registry-invalid", source, [Fault("", f"{str(text)[:80]!r} is not a commit")])
+        return text
 
     def download(self, repository: str, commit: str, path: str) -> Path | None:
         """The file in the Hub's own cache, brought there if need be; None where the commit has no such file.
@@ -146,9 +157,13 @@ class HubApi:
         self._ask(repository, lambda: self._api.create_repo(repository, exist_ok=True), writes=True)
 
     def commit(
-        self, repository: str, parent: str, operations: Sequence[CommitOperationAdd | CommitOperationDelete], title: str
+        self,
+        repository: str,
+        parent: str | None,
+        operations: Sequence[CommitOperationAdd | CommitOperationDelete],
+        title: str,
     ) -> str | None:
-        """One commit on top of ``parent``, by its id; None where ``parent`` is not the head of main any more."""
+        """One commit on top of ``parent`` (None: the first), by its id; None where that is not the head any more."""
 
         def work() -> str | None:
             try:
@@ -159,7 +174,7 @@ class HubApi:
                 if status_of(error) == HTTPStatus.PRECONDITION_FAILED:
                     return None
                 raise
-            return done.oid
+            return self._commit_id(repository, done.oid)
 
         return self._ask(repository, work, writes=True)
 

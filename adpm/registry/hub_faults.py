@@ -30,8 +30,18 @@ class RefusedError(Exception):
         self.response = response
 
 
-# RuntimeError is what the library makes of a failed upload; ValueError is what it says of answers that are none.
-LibraryError: Final = (_transport(), OSError, RefusedError, RuntimeError, ValueError)
+# RuntimeError is what the library makes of a failed upload; the last three are what it runs into where an answer is not
+# what it should be.
+LibraryError: Final = (
+    _transport(),
+    OSError,
+    RefusedError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -62,6 +72,8 @@ class Asked:
         if status_of(error) is not None:
             return self._refused(error)
         said = str(error).splitlines()[0] if str(error) else "no more is known"
+        if isinstance(error, (LookupError, TypeError, AttributeError)):
+            return self._failed(f"its answer is not what a Hub says ({type(error).__name__}: {said})")
         if not isinstance(error, LibraryError[0]):
             return self._failed(said)
         return TransientError(

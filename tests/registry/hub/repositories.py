@@ -45,10 +45,11 @@ class Repository:
     known: dict[str, list[Entry]] = field(default_factory=dict)  # the files of commits, which don't change
 
     @classmethod
-    def create(cls, root: Path, repository: str, *, private: bool = False) -> Repository:
+    def create(cls, root: Path, repository: str, *, private: bool = False, commit: bool = True) -> Repository:
         made = cls(repository, root / f"{repository}.git", private)
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", made.directory], check=True)
-        made.commit({".gitattributes": ATTRIBUTES}, message="initial commit")
+        if commit:
+            made.commit({".gitattributes": ATTRIBUTES}, message="initial commit")
         return made
 
     @property

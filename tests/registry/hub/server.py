@@ -42,6 +42,7 @@ class Fault:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
+    body: bytes = b""
 
 
 class Refusal(Exception):
@@ -65,6 +66,7 @@ class Hub:
         }
         self.faults: list[Fault] = []
         self.requests: list[str] = []
+        self.makes_first_commit = True  # as the real one does
         self.before: Callable[[str], None] | None = None  # called with "METHOD path" of each request
         self.lock = Lock()
 
@@ -72,17 +74,18 @@ class Hub:
         with self.lock:
             if repository in self.repositories:
                 raise FileExistsError(repository)
-            made = self.repositories[repository] = Repository.create(self.root, repository, private=private)
+            made = self.repositories[repository] = Repository.create(
+                self.root, repository, private=private, commit=self.makes_first_commit
+            )
             return made
 
     def count(self, pattern: str = "") -> int:
         """How many requests matched so far."""
         return sum(re.search(pattern, request) is not None for request in self.requests)
 
-    def fail(self, pattern: str, status: int, times: int = 1, **headers: str) -> None:
-        self.faults.append(
-            Fault(pattern, status, {key.replace("_", "-"): value for key, value in headers.items()}, times)
-        )
+    def fail(self, pattern: str, status: int, times: int = 1, body: bytes = b"", **headers: str) -> None:
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        self.faults.append(Fault(pattern, status, named, times, body))
 
     def take_fault(self, request: str) -> Fault | None:
         with self.lock:
@@ -114,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = f"{self.command} {unquote(self.path_)}"
         fault = self.hub.take_fault(request)
         if fault is not None:
-            return self.answer(fault.status, b"", **fault.headers)
+            return self.answer(fault.status, fault.body, **fault.headers)
         if self.hub.before is not None:
             self.hub.before(request)
         try:
@@ -394,7 +397,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def preupload(self, repo: str, revision: str) -> None:
         repository = self.repository(repo, write=True)
-        there = {entry.path: entry for entry in repository.entries(self.commit_of(repository, revision))}
+        is_empty = not repository.refs("heads")
+        there = {} if is_empty else {e.path: e for e in repository.entries(self.commit_of(repository, revision))}
         out = []
         for file in json.loads(self.body)["files"]:
             large = file["path"].endswith(LARGE) or file["size"] > 10 << 20

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from packaging.version import Version
 
 from adpm.core.names import PackageName
-from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError, UsageError
+from adpm.errors import AdpmError, DocumentError, LoginNeededError, NetworkError, NotFoundError, UsageError
 from adpm.registry.hub import HubRegistry
 from adpm.registry.open import open_registry
 from adpm.registry.port import Registry
@@ -127,6 +127,14 @@ def test_a_hub_that_is_ill(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyP
     refused(lambda: registry.versions(NAME), "registry-failed", "HTTP 418")
     hub.fail("GET .*/refs", 200)
     refused(lambda: registry.versions(NAME), "registry-failed", "HF_ENDPOINT")
+    for body in (b"{}", b"[]", b'{"branches":[{}],"tags":[],"converts":[]}'):
+        hub.fail("GET .*/refs", 200, body=body)
+        refused(lambda: registry.versions(NAME), "registry-failed", "not what a Hub says")
+    away = b'{"branches":[{"name":"main","ref":"x","targetCommit":"../../x"}],"tags":[],"converts":[]}'
+    hub.fail("GET .*/refs", 200, body=away)
+    with pytest.raises(DocumentError) as caught:
+        registry.versions(NAME)
+    assert caught.value.code == "registry-invalid"
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused_port()}")
     refused(lambda: opened(tmp_path).versions(NAME), "network-failed", "HF_ENDPOINT")
 

@@ -68,6 +68,19 @@ def test_a_release_is_a_commit_and_a_tag(hub: Hub, tmp_path: Path) -> None:
     assert hub.count("^PUT") == 1  # the weights of 1.1 were there
 
 
+def test_a_hub_that_makes_repositories_without_a_commit(hub: Hub, tmp_path: Path) -> None:
+    hub.makes_first_commit = False
+    hub.create(REPOSITORY)
+    registry = opened(tmp_path)
+    with pytest.raises(NotFoundError) as caught:
+        registry.versions(NAME)
+    assert caught.value.code == "package-not-found"
+    listing = registry.publish(make(tmp_path, files=WEIGHTS)).listing
+    assert registry.versions(NAME) == (listing,)
+    other = registry.publish(make(tmp_path, "other")).listing
+    assert registry.versions(PackageName("other")) == (other,)
+
+
 def test_files_that_a_release_drops_are_gone_from_main(hub: Hub, tmp_path: Path) -> None:
     registry = opened(tmp_path)
     registry.publish(make(tmp_path, files={**WEIGHTS, "head_config.json": b"{}", "NOTICE": b"{}"}))
