@@ -71,6 +71,8 @@ YANK_REASON_CHARACTERS: Final = 1_000
 INDEX_TRIES: Final = 200  # lost races of one publisher for one package's index
 RACE_PAUSE_SECONDS: Final = 0.1  # at most, before one who lost a race for an index begins again
 CLAIM_SECONDS: Final = 600  # a claim of a version that was not committed for so long may be taken over
+SFTP_CHANNELS: Final = 8  # of one connection; OpenSSH allows ten
+SFTP_REQUESTS: Final = 64  # of one file at once
 PART_BYTES: Final = 16 << 20  # of an upload to an object store; a smaller file is sent at once
 
 # Runtime

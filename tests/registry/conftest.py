@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.net.clients import close_all
-from tests.registry import stores
+from tests.registry import servers, stores
 from tests.registry.hub.library import fresh_library
 from tests.registry.hub.server import Hub, serving
 
@@ -34,6 +34,25 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
     with stores.rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    with stores.google(tmp_path_factory.mktemp("google")) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    with stores.azure(tmp_path_factory.mktemp("azure")) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Sshd]:
+    pytest.importorskip("paramiko")
+    with servers.sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
 
 
