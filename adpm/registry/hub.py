@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 from adpm import limits
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob, Listing, Release
-from adpm.errors import AdapterError, DocumentError, IntegrityError, NotFoundError, RegistryError
+from adpm.errors import AdapterError, DocumentError, IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.model_card import GENERATED, LIBRARIES, write_model_card
 from adpm.registry.hub_api import HubApi, Refs
@@ -81,6 +81,12 @@ class HubRegistry(IndexedRegistry):
                 _pause()
 
     def _listings(self, name: PackageName) -> tuple[Listing, ...] | None:
+        try:
+            repository_of(name, self._owner)
+        except UsageError as error:  # a name for another registry, which may have it
+            raise NotFoundError(
+                "package-not-found", f"{self} has no package {name}", cause=error.cause, hint=error.hint, package=name
+            ) from error
         return self._state(name).listings or None
 
     def _packages(self) -> tuple[PackageName, ...] | None:

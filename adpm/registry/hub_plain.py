@@ -6,6 +6,7 @@ only pickles are, since what they become must be known.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from packaging.version import Version
 from adpm import limits
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob, File, Listing
-from adpm.errors import NotFoundError
+from adpm.errors import AdapterError, NotFoundError
 from adpm.formats.card import read_card
 from adpm.formats.json import canonical, parse_json
 from adpm.formats.oci import read_release, write_release
@@ -54,9 +55,11 @@ class Plain:
         config = read_config(config_data, f"{CONFIG} of {source}")
         readme = self._small(repository, commit, README) if README in files else b""
         chosen = plain_files(files, config, source)
-        pickles = {path: files[path] for path in chosen.values() if path.endswith(".bin")}
-        sums = {path: self._blob(repository, commit, file).digest for path, file in pickles.items()}
-        converted = self._converted(repository, commit, sums, source)
+        pickles = {
+            path: self._blob(repository, commit, files[path]) for path in chosen.values() if path.endswith(".bin")
+        }
+        sums = {path: blob.digest for path, blob in pickles.items()}
+        converted = self._converted(repository, commit, pickles, source)
         packed: list[File] = []
         paths: dict[Digest, str] = {}
         for path, origin in chosen.items():
@@ -98,7 +101,9 @@ class Plain:
     def _blob(self, repository: str, commit: str, file: HubFile) -> Blob:
         if file.sha256 is not None:
             return Blob(file.sha256, file.size)
-        return Blob.of(self._fetched(repository, commit, file.path).read_bytes())
+        with self._fetched(repository, commit, file.path).open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+            return Blob(Digest(f"sha256:{digest}"), content.tell())
 
     def _fetched(self, repository: str, commit: str, path: str) -> Path:
         there = self._api.download(repository, commit, path)
@@ -110,10 +115,18 @@ class Plain:
             )
         return there
 
-    def _converted(self, repository: str, commit: str, pickles: dict[str, Digest], source: str) -> dict[str, bytes]:
-        """Each pickle (path -> digest) as safetensors, as ``resave`` spells it; all in one process."""
-        keys = {path: self._key("converted", digest) for path, digest in pickles.items()}
+    def _converted(self, repository: str, commit: str, pickles: dict[str, Blob], source: str) -> dict[str, bytes]:
+        """Each pickle by its path as safetensors, as ``resave`` spells it; all in one process."""
+        keys = {path: self._key("converted", blob.digest) for path, blob in pickles.items()}
         out = {path: kept for path, key in keys.items() if (kept := self._get(key)) is not None}
+        for path, blob in pickles.items():
+            if blob.size > limits.PICKLE_BYTES:
+                raise AdapterError(
+                    "pickle-refused",
+                    f"the pickled weights in {source} are too large to be converted",
+                    cause=f"{path} has {blob.size} bytes, at most {limits.PICKLE_BYTES} are allowed",
+                    hint="ask its owner to save the adapter with safetensors",
+                )
         wanted = {path: self._fetched(repository, commit, path).read_bytes() for path in pickles if path not in out}
         if wanted:
             for path, data in unpickle(wanted, source=source).items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adpm.registry.open import open_registry
-from tests.registry.contract.suite import Pair, WriteContract
+from tests.registry.contract.suite import Pair, ReadContract, WriteContract
 
 
 @pytest.mark.usefixtures("hub")
@@ -21,7 +21,7 @@ class TestHub(WriteContract):
 
 
 @pytest.mark.usefixtures("hub")
-class TestTwoUsers(WriteContract):
+class TestTwoUsers(ReadContract):
     EPOCHS = ()
 
     @pytest.fixture

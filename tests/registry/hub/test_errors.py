@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from adpm.core.names import PackageName
 from adpm.errors import AdpmError, DocumentError, LoginNeededError, NetworkError, NotFoundError, UsageError
+from adpm.registry.chain import Chain, Member
 from adpm.registry.hub import HubRegistry
 from adpm.registry.open import open_registry
 from adpm.registry.port import Registry
@@ -54,6 +55,8 @@ def test_what_is_private_looks_like_what_is_missing(hub: Hub, tmp_path: Path, mo
             error = refused(partial(opened(tmp_path).versions, name), "package-not-found")
             assert isinstance(error, NotFoundError)
             assert "HF_TOKEN" in str(error.hint)
+            member = Member("hub", (), partial(opened, tmp_path))
+            refused(partial(Chain([member]).find, name), "package-not-found", "HF_TOKEN")
 
 
 def test_a_gated_repository(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

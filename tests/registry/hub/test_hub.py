@@ -264,3 +264,15 @@ def test_a_package_is_read_by_the_address_it_was_published_to(hub: Hub, tmp_path
         opened(tmp_path).versions(PackageName("sst"))
     assert "holds the package alice/sst" in str(caught.value)
     assert opened(tmp_path, "hf://").packages() is None
+
+
+def test_a_name_that_the_hub_can_not_have_is_left_to_other_registries(hub: Hub, tmp_path: Path) -> None:
+    registry = opened(tmp_path, "hf://")
+    name = PackageName("alone")
+    with pytest.raises(NotFoundError) as caught:
+        registry.versions(name)
+    assert caught.value.code == "package-not-found"
+    with pytest.raises(UsageError) as refused:
+        registry.publish(make(tmp_path, name))
+    assert refused.value.code == "name-unhubable"
+    assert hub.requests == []

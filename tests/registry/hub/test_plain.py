@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
+from adpm import limits
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Metric
 from adpm.errors import AdpmError, NotFoundError, UsageError
@@ -183,6 +184,17 @@ def test_a_pickle_that_is_more_than_weights_is_refused(hub: Hub, tmp_path: Path)
     with pytest.raises(AdpmError) as caught:
         open_revision("team/bad", None, None)
     assert caught.value.code == "pickle-refused"
+
+
+def test_a_pickle_that_is_too_large_is_refused(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = adapter(tmp_path) | {"pytorch_adapter.bin": b"x" * 100}
+    del files["adapter.safetensors"]
+    hub.create("team/large").upload(files)
+    monkeypatch.setattr(limits, "PICKLE_BYTES", 99)
+    with pytest.raises(AdpmError) as caught:
+        open_revision("team/large", None, None)
+    assert caught.value.code == "pickle-refused"
+    assert "100 bytes" in str(caught.value)
 
 
 def test_without_torch_the_error_names_the_extra(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
