@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "update": "Move locked adapters to newer releases.",
     "list": "List the locked adapters.",
     "tree": "Show which adapter requires which.",
+    "impact": "Show which locked adapters would fit another base.",
+    "licenses": "Show what is locked under which licenses.",
     "why": "Show what leads to a locked package.",
     "outdated": "List locked packages of which there are newer releases.",
     "diff": "Compare two locks: files, or revisions of git.",

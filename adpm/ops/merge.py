@@ -72,6 +72,11 @@ class Merge:
         """
         if any(not isinstance(wanted.requirement, Requirement) for wanted in project.manifest.adapters):
             raise NoSolutionError("no-solution", "what direct sources hold is not in the lock")
+        if any(wanted.where for wanted in project.manifest.adapters):
+            raise NoSolutionError("no-solution", "which scores releases have is not in the lock")
+        # A side that counts was locked with the same policy: all in it is allowed.
+        rules = replace(project.manifest.rules, licenses=None)
+        lenient = replace(project, manifest=replace(project.manifest, rules=rules))
         before = replace(self.ours, packages=self.preferred())
         pins, packages = registry_pins(project), {}
         for name, base in bases.items():
@@ -81,7 +86,7 @@ class Merge:
                     for package in side.packages.values():
                         if package.base == name and pins.get(package.name, package.registry) == package.registry:
                             held.add(package)
-            for choice in choose(project, held, {}, {name: base}, before=before, update=None, moment=None):
+            for choice in choose(lenient, held, {}, {name: base}, before=before, update=None, moment=None):
                 packages[choice.key] = held.entry(choice)
         return dict(sorted(packages.items()))
 
@@ -176,7 +181,16 @@ def _project(lock: Lock) -> Project:
     """A project that wants what ``lock`` says was wanted."""
     sources = {key: package.source for key, package in lock.packages.items()}
     wanted = tuple(
-        Wanted(alias, sources.get(adapter.key) or adapter.requirement, adapter.registry, adapter.base, adapter.slot)
+        Wanted(
+            alias,
+            sources.get(adapter.key) or adapter.requirement,
+            adapter.registry,
+            adapter.base,
+            adapter.slot,
+            adapter.group,
+            adapter.where,
+            adapter.prefer,
+        )
         for alias, adapter in lock.adapters.items()
     )
     return Project(Path(), Manifest(adapters=wanted, compose=lock.compose, rules=lock.rules), b"")

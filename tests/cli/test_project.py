@@ -232,6 +232,25 @@ def test_a_lock_that_is_broken_is_refused_with_the_way_out(work: Workplace) -> N
     work.adpm("install", "--locked")
 
 
+def test_adapters_that_can_not_act_together_are_refused_when_locking(work: Workplace) -> None:
+    work.publish("text/a", "1.0")
+    work.publish("text/b", "1.0", seed=1)
+    low_rank = work.package("text/l", "1.0")
+    config = json.loads((low_rank / "adapter_config.json").read_text(encoding="utf-8"))
+    config["config"] = {"architecture": "prompt_tuning", "prompt_length": 10}
+    (low_rank / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    work.adpm("publish", low_rank, "--registry", "../registry")
+    work.start()
+    manifest = work.read("adapter.yaml").replace("adapters: {}", "adapters: {a: text/a, b: text/b, l: text/l}")
+    path = work.project / "adapter.yaml"
+    path.write_text(manifest + "compose: {default: 'stack(a, l)', other: 'fuse(a, b)'}\n", encoding="utf-8")
+    work.adpm("lock")
+    path.write_text(manifest + "compose: {default: 'fuse(a, l)'}\n", encoding="utf-8")
+    ran = work.adpm("lock", status=1)
+    assert "error[composition-method]: compose.default can't fuse l, whose method is prompt_tuning" in ran.err
+    assert "fuse" in work.read("adapter.lock")
+
+
 @pytest.mark.parametrize("command", ["install", "lock", "list", "update"])
 def test_a_lock_of_a_newer_format_is_refused_by_name(work: Workplace, command: str) -> None:
     work.publish("text/sst-2", "1.0")
