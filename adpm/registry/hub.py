@@ -72,13 +72,14 @@ class HubRegistry(IndexedRegistry):
 
     def rebuild_index(self, name: PackageName) -> tuple[Listing, ...]:
         with self._faults():
-            while True:
+            for _ in range(limits.INDEX_TRIES):
                 state = self._state(name, believe=False)
                 if not state.entries:
                     raise NotFoundError("package-not-found", f"{self} has no package {name}", package=name)
                 if self._written(state, state.entries, state.index.yanks, f"Index of {name}"):
                     return state.listings
                 _pause()
+            raise _contended(name)
 
     def _listings(self, name: PackageName) -> tuple[Listing, ...] | None:
         try:
