@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adpm.errors import UsageError
+from adpm.net.offline import refuse_if_offline
 from adpm.net.url import shown
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def open_hub(name: str, url: str, base_dir: Path, cache: Path | None) -> HubRegi
 
 def open_revision(repository: str, revision: str | None, cache: Path | None) -> Revision:
     """What ``repository`` holds at a branch, tag or commit (None: ``main``); see ``Commits.at``."""
+    refuse_if_offline(f"hf:{repository}")
     _need_library(f"an adapter is wanted from the Hub's {repository}")
     from adpm.registry.hub_api import HubApi  # noqa: PLC0415 - it imports the library
     from adpm.registry.hub_commits import Commits  # noqa: PLC0415 - as above
