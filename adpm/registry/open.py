@@ -41,8 +41,8 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
 
     ``url`` is a path (relative to ``base_dir``; ``~`` is the home directory), ``file://``, ``http://``, ``https://``,
     ``oci://`` or ``oci+http://``, ``hf://``, of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://``,
-    ``sftp://`` (``memory://`` in this process), or of a kind that an installed package adds (``adpm.registry.plugins``).
-    Raises ``UsageError`` (``registry-url-unsupported``, ``url-invalid``, ``extra-missing``), ``RegistryError``
+    ``sftp://`` (``memory://`` in this process), or of a kind that a package adds (``adpm.registry.plugins``). Raises
+    ``UsageError`` (``registry-url-unsupported``, ``url-invalid``, ``extra-missing``), ``RegistryError``
     (``registry-plugin-broken``) and, where ``ADPM_OFFLINE`` is set and it is no directory, ``NetworkError``
     (``offline``).
     """
