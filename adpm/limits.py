@@ -80,6 +80,7 @@ PART_BYTES: Final = 16 << 20  # of an upload to an object store; a smaller file 
 
 # Runtime
 UNPICKLE_SECONDS: Final = 120.0
+PICKLE_BYTES: Final = 4 << 30  # of one file; it is held in memory
 UNPICKLE_BYTES: Final = 1 << 30  # of memory, beyond four times the file
 
 # Store

@@ -180,6 +180,13 @@ class BaseIdentity:
                 return reason
         if self.sketch is not None and project.sketch is not None:
             return self.sketch.misfit(project.sketch)
-        if self.shape is None and self.model and project.model and self.model != project.model:
+        if self.shape is None and self.model and project.model and not _same_model(self.model, project.model):
             return f"trained for {self.model}; the project's base is {project.model}"
         return None
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Whether two ids name one model: the oldest ids (``bert-base-uncased``) were given an owner since."""
+    if "/" in one and "/" in other:
+        return one == other
+    return one.rpartition("/")[2] == other.rpartition("/")[2]

@@ -20,7 +20,7 @@ from adpm.formats.json import parse_json
 from adpm.formats.peft import PeftLora, read_peft_config
 from adpm.formats.safetensors import Header, read_header
 
-__all__ = ["check_contents"]
+__all__ = ["check_contents", "method_of"]
 
 Files = Mapping[str, memoryview]
 
@@ -73,16 +73,26 @@ def _need(files: Files, name: str, source: str) -> None:
         )
 
 
+def method_of(config: Mapping[str, Any]) -> Method:
+    """What the content of an ``adapter_config.json`` calls its method; nothing is checked."""
+    if "peft_type" in config:
+        return Method("peft", str(config["peft_type"]).lower())
+    nested = config.get("config")
+    return Method(
+        "adapterhub", str(nested.get("architecture") or "bottleneck") if isinstance(nested, dict) else "unknown"
+    )
+
+
 def _peft(config: dict[str, Any], files: Files, headers: Mapping[str, Header], source: str) -> Method:
-    kind = str(config["peft_type"]).lower()
+    method = method_of(config)
     try:
         lora = read_peft_config(bytes(files[_CONFIG]), source=f"{source}/{_CONFIG}")
     except AdapterError as error:
         if error.code != "method-unsupported":
             raise
-        return Method("peft", kind)
+        return method
     _report(_peft_faults(lora, headers[_PEFT_WEIGHTS]), f"{source}/{_PEFT_WEIGHTS}")
-    return Method("peft", kind)
+    return method
 
 
 def _peft_faults(config: PeftLora, header: Header) -> Iterator[Fault]:
@@ -100,14 +110,13 @@ def _peft_faults(config: PeftLora, header: Header) -> Iterator[Fault]:
 def _adapterhub(
     value: dict[str, Any], files: Files, headers: Mapping[str, Header], shape: Shape | None, source: str
 ) -> Method:
-    nested = value.get("config")
-    kind = str(nested.get("architecture") or "bottleneck") if isinstance(nested, dict) else "unknown"
+    method = method_of(value)
     try:
         config = read_adapter_config(bytes(files[_CONFIG]), source=f"{source}/{_CONFIG}")
     except AdapterError as error:
         if error.code != "method-unsupported":
             raise
-        return Method("adapterhub", kind)
+        return method
     hidden = config.hidden_size or dict(shape.dimensions if shape else ()).get("hidden_size", _ANY)
     _report(_adapterhub_faults(config, headers[_ADAPTERHUB_WEIGHTS], hidden), f"{source}/{_ADAPTERHUB_WEIGHTS}")
     if shape is not None and hidden != dict(shape.dimensions).get("hidden_size", hidden):
@@ -115,7 +124,7 @@ def _adapterhub(
         _report([Fault("hidden_size", f"is {hidden}, but the base has {wide}")], f"{source}/{_CONFIG}")
     if _HEAD_CONFIG in files or _HEAD_WEIGHTS in files:
         _check_head(files, headers, hidden, source)
-    return Method("adapterhub", kind)
+    return method
 
 
 def _adapterhub_faults(config: AdapterHubConfig, header: Header, hidden: int) -> Iterator[Fault]:

@@ -19,7 +19,7 @@ from adpm.net.proxy import Proxy, proxy_failed, proxy_for
 from adpm.net.trust import CERTIFICATE_HINT
 from adpm.net.url import origin, shown
 
-__all__ = ["TransientError", "of_exception", "of_status", "refused_elsewhere", "too_large"]
+__all__ = ["TransientError", "of_exception", "of_status", "refused_elsewhere", "retry_after", "too_large"]
 
 _TUNNEL: Final = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # how http.client puts it
 _TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
@@ -79,7 +79,9 @@ def of_status(response: _Response, url: str, login: Login | None) -> AdpmError |
         url=shown(url),
         status=status,
     )
-    return TransientError(error, _retry_after(response)) if status in _TRY_AGAIN else error
+    return (
+        TransientError(error, retry_after(response.headers.get("Retry-After", ""))) if status in _TRY_AGAIN else error
+    )
 
 
 def refused_elsewhere(status: int, url: str, there: str) -> LoginNeededError:
@@ -101,9 +103,9 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def _retry_after(response: _Response) -> float | None:
+def retry_after(header: str) -> float | None:
     """Seconds from a ``Retry-After`` header: a number or a date; None where there is none that can be read."""
-    value = response.headers.get("Retry-After", "").strip()
+    value = header.strip()
     if value.isascii() and value.isdigit() and len(value) < 10:
         return float(value)
     moment = email.utils.parsedate_tz(value) if value else None

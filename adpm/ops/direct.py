@@ -1,4 +1,4 @@
-"""Direct sources: a directory or a git repository becomes the one release that it holds.
+"""Direct sources: a directory, a git repository or one of the Hub becomes the one release that it holds.
 
 Its card names the base by id alone where it has one: what lies on this machine must not change a digest.
 """
@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adpm import limits
 from adpm.core.events import Listener, ignore
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedPackage
 from adpm.core.release import Blob, Listing
-from adpm.core.source import GitSource, PathSource, Source
-from adpm.errors import DocumentError, Fault, IntegrityError, NotFoundError, UsageError
+from adpm.core.source import GitSource, HubSource, PathSource, Source
+from adpm.errors import DocumentError, Fault, IntegrityError, NotFoundError
+from adpm.formats.card import read_card
+from adpm.formats.oci import read_release
 from adpm.net.git import Entry, Tree, fetch
 from adpm.ops.package import goes_into_package
 from adpm.ops.publish import Prepared, prepare
+from adpm.registry.confirm import confirm
+from adpm.registry.hub_open import open_revision
+from adpm.store.home import home
+from adpm.store.parallel import in_parallel
 from adpm.store.store import Store
 
 __all__ = ["Direct", "bring", "path_differences", "take"]
@@ -79,11 +86,7 @@ def take(source: Source, root: Path, store: Store, listener: Listener = ignore) 
             directory.mkdir()
             tree.write(_taken(tree), directory)
             return _prepared(tree.source, directory, store, listener)
-    raise UsageError(
-        "source-unsupported",
-        f"{source} can't be read yet",
-        hint="publish it to a registry, or give its files as a directory or a git repository",
-    )
+    return _from_hub(source, store)
 
 
 def bring(package: LockedPackage, root: Path, store: Store) -> None:
@@ -119,6 +122,27 @@ def _prepared(source: Source, directory: Path, store: Store, listener: Listener)
         batch.put([prepared.manifest])
         batch.put([prepared.card_data])
     return Direct(source, prepared)
+
+
+def _from_hub(source: HubSource, store: Store) -> Direct:
+    """What a repository of the Hub holds, at the commit that is locked, or at what its revision stands for now."""
+    found = open_revision(source.repository, source.commit or source.revision, Path(home()) / "indexes")
+    what = f"{source.repository} at {found.commit[:12]}"
+    with store.batch() as batch:
+        manifest = b"".join(found.chunks(found.listing.manifest.digest))
+        batch.put([manifest], found.listing.manifest)
+        release = read_release(manifest, f"the release {what}")
+        card_data = b"".join(found.chunks(release.card.digest))
+        batch.put([card_data], release.card)
+
+        def put(blob: Blob) -> None:
+            if not batch.has(blob):
+                batch.put(found.chunks(blob.digest), blob)
+
+        in_parallel(put, list(dict.fromkeys(file.blob for file in release.files)), threads=limits.CONNECTIONS)
+    card = read_card(card_data, f"the card of {what}")
+    confirm(found.listing, card, where=f"the Hub's {what}")
+    return Direct(replace(source, commit=found.commit), Prepared(card, card_data, manifest, release.files))
 
 
 def _taken(tree: Tree) -> list[Entry]:

@@ -118,6 +118,7 @@ class Chain:
 
     def _ask(self, package: PackageName, registry: str | None) -> Found:
         candidates = self._candidates(package, registry)
+        told = []
         for name in candidates:
             asked = self.registry(name)
             try:
@@ -125,7 +126,9 @@ class Chain:
             except NotFoundError as error:
                 if error.code != "package-not-found":
                     raise
-        raise self._not_found(package, candidates)
+                if error.cause is not None:  # more than that there is none
+                    told.append(f"{name}: {error.cause} ({error.hint})")
+        raise self._not_found(package, candidates, told)
 
     def _candidates(self, package: PackageName, registry: str | None) -> list[str]:
         if registry is not None:
@@ -135,14 +138,14 @@ class Chain:
                 return [member.name]
         return [member.name for member in self._members.values() if not member.patterns]
 
-    def _not_found(self, package: PackageName, asked: list[str]) -> NotFoundError:
+    def _not_found(self, package: PackageName, asked: list[str], told: list[str]) -> NotFoundError:
         if not asked:
             cause = (
                 "the project declares no registry" if not self._members else "every registry is for other names alone"
             )
             hint, close = "declare one with 'adpm registry add NAME URL'", []
         else:
-            cause = f"asked: {', '.join(str(self.registry(name)) for name in asked)}"
+            cause = "\n".join([f"asked: {', '.join(str(self.registry(name)) for name in asked)}", *told])
             close = difflib.get_close_matches(package, self._listed(asked), n=3)
             hint = f"did you mean {' or '.join(close)}?" if close else "check the spelling, or the registries"
         return NotFoundError(

@@ -18,7 +18,7 @@ from adpm.formats.card import read_card
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE, read_index, read_release, write_index
 from adpm.registry.distribution import Distribution
 from adpm.registry.place import Ability
-from adpm.registry.port import IndexedRegistry, Published, listing_ability, version_taken
+from adpm.registry.port import BlobRegistry, Published, listing_ability, version_taken
 from adpm.registry.tags import INDEX, RELEASE, YANK, Mark, Tags, is_tag, mark_of, read_tags, tag_of
 from adpm.registry.upload import upload
 from adpm.store.parallel import in_parallel
@@ -28,7 +28,7 @@ __all__ = ["OciRegistry"]
 _NOTHING: Final = Tags(frozenset(), frozenset(), frozenset(), index=False)
 
 
-class OciRegistry(IndexedRegistry):
+class OciRegistry(BlobRegistry):
     """The repositories below ``prefix`` (empty, or ending in ``/``) of a registry that speaks ``distribution``."""
 
     def __init__(self, name: str, address: str, distribution: Distribution, prefix: str) -> None:

@@ -22,6 +22,7 @@ _OPENERS: Final = {
     "https": "adpm.registry.web:open_web",
     "oci": "adpm.registry.oci_open:open_oci",
     "oci+http": "adpm.registry.oci_open:open_oci",
+    "hf": "adpm.registry.hub_open:open_hub",
     "s3": "adpm.registry.objects:open_objects",
     "gs": "adpm.registry.objects:open_objects",
     "az": "adpm.registry.objects:open_objects",
@@ -39,8 +40,8 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
     A ``mirror`` is waited for less patiently, where that makes a difference.
 
     ``url`` is a path (relative to ``base_dir``; ``~`` is the home directory), ``file://``, ``http://``, ``https://``,
-    ``oci://`` or ``oci+http://``, of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://``, ``sftp://``
-    (``memory://`` in this process), or of a kind that an installed package adds (``adpm.registry.plugins``). Raises
+    ``oci://`` or ``oci+http://``, ``hf://``, of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://``,
+    ``sftp://`` (``memory://`` in this process), or of a kind that a package adds (``adpm.registry.plugins``). Raises
     ``UsageError`` (``registry-url-unsupported``, ``url-invalid``, ``extra-missing``), ``RegistryError``
     (``registry-plugin-broken``) and, where ``ADPM_OFFLINE`` is set and it is no directory, ``NetworkError``
     (``offline``).
@@ -61,6 +62,6 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
             cause=f"it knows no {scheme}:// registries",
             hint="supported are a directory (../registry, file:///srv/registry), a web server (https://example.org/x), "
             "an object store (s3://bucket/x, gs://, az://), an SFTP server (sftp://host/x), an OCI registry "
-            "(oci://example.org/x), and what installed packages add",
+            "(oci://example.org/x), the Hugging Face Hub (hf://OWNER), and what installed packages add",
         )
     return registry

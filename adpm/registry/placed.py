@@ -17,7 +17,7 @@ from adpm.registry.confirm import confirm
 from adpm.registry.index import update_index
 from adpm.registry.measure import measured_writes
 from adpm.registry.place import Ability, Place, WritablePlace
-from adpm.registry.port import IndexedRegistry, Published, listing_ability, version_taken
+from adpm.registry.port import BlobRegistry, Published, listing_ability, version_taken
 from adpm.registry.records import (
     MARKER,
     MARKER_DATA,
@@ -36,7 +36,7 @@ from adpm.registry.records import (
 __all__ = ["PlacedRegistry"]
 
 
-class PlacedRegistry(IndexedRegistry):
+class PlacedRegistry(BlobRegistry):
     """The layout of ``specs/registry.md`` over ``place``. A place that takes no writes makes it read-only."""
 
     def __init__(self, name: str, address: str, place: Place) -> None:

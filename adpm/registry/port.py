@@ -28,7 +28,7 @@ from adpm.registry.mirrors import Mirrors
 from adpm.registry.place import Ability
 from adpm.store.put import mismatch
 
-__all__ = ["Confirmed", "IndexedRegistry", "Publication", "Published", "Registry"]
+__all__ = ["BlobRegistry", "Confirmed", "IndexedRegistry", "Publication", "Published", "Registry", "source_chunks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +152,14 @@ class Registry(ABC):
         """
         release = read_release(publication.manifest, "the release to publish")
         card = read_card(publication.card, "the card to publish")
-        card_blob = Blob.of(publication.card)
-        if card_blob != release.card:
+        if Blob.of(publication.card) != release.card:
             raise IntegrityError("file-changed", "the card is not the one that the release names", blob=release.card)
         listing = Listing.of(card, release.manifest, publication.published)
         read_index(write_index([listing]), card.name, "the entry in the index")  # or nobody could read it any more
         with self._faults():
             self._prepare(init=init)
             self._check_version(listing)
-            self._send(card.name, card_blob, iter([publication.card]))
-            for blob in dict.fromkeys(file.blob for file in release.files):
-                self._send(card.name, blob, _source(publication.sources[blob.digest], blob))
-            return self._commit(listing, publication.manifest)
+            return self._add(listing, release, publication)
 
     def yank(self, name: PackageName, version: Version, reason: str) -> bool:
         """Advise against a release: only who has locked it gets it. False, and no change, if it was yanked before.
@@ -202,10 +198,6 @@ class Registry(ABC):
         ]
         if others:
             raise version_taken(self, listing, others[0])
-
-    def _send(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
-        if not self._has_blob(name, blob):
-            self._put_blob(name, blob, chunks)
 
     def _whole(self, name: PackageName, blob: Blob, chunks: Generator[bytes], limit: int) -> bytes:
         if blob.size > limit:
@@ -270,15 +262,8 @@ class Registry(ABC):
         """The releases that claim a version: normally none or one. From what decides, not from the index."""
 
     @abstractmethod
-    def _has_blob(self, name: PackageName, blob: Blob) -> bool: ...
-
-    @abstractmethod
-    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
-        """Store a blob whole or not at all: an error of ``chunks`` leaves nothing under its name."""
-
-    @abstractmethod
-    def _commit(self, listing: Listing, manifest: bytes) -> Published:
-        """Make the release part of the registry, all of its blobs being there; see ``publish``."""
+    def _add(self, listing: Listing, release: Release, publication: Publication) -> Published:
+        """Make the release part of the registry, with all of its bytes; see ``publish``."""
 
     @abstractmethod
     def _yank(self, listing: Listing, reason: str) -> bool: ...
@@ -293,6 +278,31 @@ class IndexedRegistry(Registry):
 
         Raises ``NotFoundError`` (``package-not-found``), and the errors of a release that is damaged.
         """
+
+
+class BlobRegistry(IndexedRegistry):
+    """A registry that takes blobs one by one, by their digests, and then the release that names them."""
+
+    def _add(self, listing: Listing, release: Release, publication: Publication) -> Published:
+        self._send(listing.name, release.card, iter([publication.card]))
+        for blob in dict.fromkeys(file.blob for file in release.files):
+            self._send(listing.name, blob, source_chunks(publication.sources[blob.digest], blob))
+        return self._commit(listing, publication.manifest)
+
+    def _send(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+        if not self._has_blob(name, blob):
+            self._put_blob(name, blob, chunks)
+
+    @abstractmethod
+    def _has_blob(self, name: PackageName, blob: Blob) -> bool: ...
+
+    @abstractmethod
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+        """Store a blob whole or not at all: an error of ``chunks`` leaves nothing under its name."""
+
+    @abstractmethod
+    def _commit(self, listing: Listing, manifest: bytes) -> Published:
+        """Make the release part of the registry, all of its blobs being there; see ``publish``."""
 
 
 def listing_ability(packages: tuple[PackageName, ...] | None) -> Ability:
@@ -335,8 +345,8 @@ def _conflicts_marked(listings: tuple[Listing, ...]) -> tuple[Listing, ...]:
     )
 
 
-def _source(path: Path, blob: Blob) -> Iterator[bytes]:
-    """A file's bytes, checked while they pass against what the manifest says."""
+def source_chunks(path: Path, blob: Blob) -> Iterator[bytes]:
+    """A file's bytes, checked while they pass against what the manifest says; ``IntegrityError`` (``file-changed``)."""
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:

@@ -18,6 +18,7 @@ from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
 from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, read_adapter_config, read_head_config
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft import read_peft_config
+from adpm.formats.pickles import unpickle
 from adpm.formats.safetensors import Tensor as Entry
 from adpm.runtime.adapter import Adapter, Source, blueprints_of, build
 from adpm.runtime.anatomy import Anatomy
@@ -25,7 +26,6 @@ from adpm.runtime.from_adapterhub import HEAD, INVERSE
 from adpm.runtime.from_peft import PREFIX
 from adpm.runtime.identity import identify
 from adpm.runtime.part import Blueprint
-from adpm.runtime.unpickle import unpickle
 from adpm.runtime.weights import DTYPES, Buffer, Weights, map_file
 
 __all__ = ["HEAD_CONFIG", "check_base", "read_adapter", "read_directory"]

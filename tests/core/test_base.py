@@ -248,6 +248,9 @@ def test_base_misfit_prefers_shape_then_sketch_then_name() -> None:
     assert BaseIdentity("a", None, None, None).misfit(BaseIdentity("b", None, shape, None)) == (
         "trained for a; the project's base is b"
     )
+    old, new = (BaseIdentity(model, None, None, None) for model in ("bert-base", "google/bert-base"))
+    assert old.misfit(new) is new.misfit(old) is None
+    assert new.misfit(BaseIdentity("other/bert-base", None, None, None)) is not None
 
 
 def test_every_dimension_has_words() -> None:

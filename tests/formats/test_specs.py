@@ -22,7 +22,7 @@ from adpm.formats.oci import read_index, read_release
 
 _SPECS: Final = Path(__file__).parents[2] / "specs"
 _PAGES: Final = sorted(_SPECS.glob("*.md"))
-_VARIABLE: Final = re.compile(r"ADPM_|[A-Z]+_PROXY\Z|SSL_CERT_|[A-Z]+_CA_BUNDLE\Z")  # of the environment
+_VARIABLE: Final = re.compile(r"ADPM_|HF_|[A-Z]+_PROXY\Z|SSL_CERT_|[A-Z]+_CA_BUNDLE\Z")  # of the environment
 _LIMITS: Final = {name for name in vars(limits) if name.isupper()}
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from adpm.errors import AdpmError
+from adpm.formats.pickles import unpickle
 from adpm.runtime import read
 from adpm.runtime.adapters import Adapters, attach
 from adpm.runtime.read import read_directory
-from adpm.runtime.unpickle import unpickle
 from adpm.runtime.weights import Buffer
 from tests.parity.corpus import ROOT, Case, cases
 from tests.parity.peers.small import tensors_of

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.net.clients import close_all
 from tests.registry import davs, servers, stores
+from tests.registry.hub.library import fresh_library
+from tests.registry.hub.server import Hub, serving
 
 
 @pytest.fixture(autouse=True)
@@ -68,4 +71,12 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Sshd]:
     pytest.importorskip("paramiko")
     with servers.sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving(tmp_path / "hub") as server, fresh_library(tmp_path / "hf", monkeypatch):
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_alice")
         yield server

@@ -20,9 +20,10 @@ import adpm
 from adpm.core.base import BaseIdentity, Shape
 from adpm.errors import AdapterError, AdpmError, BaseMismatchError, DocumentError, NotFoundError
 from adpm.formats.adapterhub import ACTIVATION_WEIGHTS
+from adpm.formats.pickles import unpickle
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.identity import identify
-from adpm.runtime.unpickle import REFUSED, _convert, unpickle
+from adpm.runtime.unpickle import REFUSED, _convert
 from tests.runtime.models import make, outputs, randomise
 
 Tensors = dict[str, torch.Tensor]
