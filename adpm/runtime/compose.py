@@ -21,12 +21,11 @@ from adpm.errors import CompositionError, NotFoundError
 from adpm.runtime.adapter import Adapter
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
 from adpm.runtime.hooks import Capture, Plan, Point
-from adpm.runtime.layers import LayerPart, after_layer
+from adpm.runtime.layers import layer_points
 from adpm.runtime.methods.bottleneck import BottleneckPart, run_stack
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.methods.inverse import InversePart
-from adpm.runtime.methods.low_rank import LowRankPart
-from adpm.runtime.methods.whole import BiasPart, ModulePart
+from adpm.runtime.methods.layer import LayerPart
 from adpm.runtime.outputs import head_points
 
 __all__ = ["make_plan", "stacked"]
@@ -64,7 +63,7 @@ def make_plan(composition: Composition, adapters: Mapping[str, Adapter], anatomy
         for part in adapter.parts.values():
             if isinstance(part, BottleneckPart):
                 sites[part.site].append(part)
-            elif isinstance(part, (LowRankPart, BiasPart, ModulePart)):
+            elif isinstance(part, LayerPart):
                 layers[part.layer].append(part)
             elif isinstance(part, HeadPart):
                 heads.append(part)
@@ -73,7 +72,7 @@ def make_plan(composition: Composition, adapters: Mapping[str, Adapter], anatomy
     for site, bottlenecks in sites.items():
         points |= _bottleneck_points(site, bottlenecks, anatomy.module(site.norm))
     for name, parts in layers.items():
-        points[Point(name, "after")] = after_layer(parts)
+        points |= layer_points(name, parts)
     if heads:
         points |= head_points(heads[-1], anatomy)
     return Plan(points)

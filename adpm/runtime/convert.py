@@ -17,9 +17,9 @@ from adpm.formats.peft import PeftLora
 from adpm.runtime.adapter import Adapter, Source
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.from_adapterhub import LOCATIONS
-from adpm.runtime.from_peft import targeted_by
 from adpm.runtime.methods.low_rank import LowRankPart
 from adpm.runtime.part import Part
+from adpm.runtime.peft_targets import targeted_by
 
 __all__ = ["to_adapterhub", "to_peft"]
 

@@ -26,7 +26,7 @@ from adpm.runtime.from_peft import PREFIX
 from adpm.runtime.identity import identify
 from adpm.runtime.part import Blueprint
 from adpm.runtime.unpickle import unpickle
-from adpm.runtime.weights import DTYPES, Buffer, Weights, map_file
+from adpm.runtime.weights import DTYPES, WHOLE, Buffer, Weights, map_file
 
 __all__ = ["HEAD_CONFIG", "check_base", "read_adapter", "read_directory"]
 
@@ -180,6 +180,8 @@ class _Present:
 
     def _peft_name(self, name: str) -> str:
         """PEFT's name with or without the base's prefix, as this model has it."""
+        if not name.startswith(PREFIX):
+            return name
         path, prefix = name.removeprefix(PREFIX), f"{self.anatomy.base_prefix}."
         if not self.anatomy.prefix:
             path = path.removeprefix(prefix)
@@ -193,7 +195,9 @@ class _Present:
         used: set[str] = set()
         out: dict[str, dict[str, Tensor]] = {}
         for blueprint in blueprints:
-            tensors = out[blueprint.key] = {}
+            tensors = out[blueprint.key] = {} if blueprint.stored else blueprint.new(self.like, None)
+            if not blueprint.stored:
+                continue
             prefix = self._prefix(blueprint)
             for slot in blueprint.slots:
                 names = [prefix + slot.file, *(prefix + alias for alias in slot.aliases)]
@@ -222,11 +226,13 @@ class _Present:
     def _bind(self, slot: Slot, name: str, other: Tensor | None, faults: _Faults) -> Tensor | None:
         """The tensor called ``name``; ``other`` is the same one under another name."""
         weights, entry = self.entries[name]
-        if entry.shape != slot.shape or entry.dtype not in DTYPES:
+        if entry.shape != slot.shape or not (entry.dtype in DTYPES or (slot.whole and entry.dtype in WHOLE)):
             faults.wrong.append(f"{name} ({_entry_fault(slot, entry)})")
             return other
         bound = weights.bind(entry)
-        if bound.dtype != self.like.dtype or bound.device != self.like.device:
+        if slot.whole:
+            bound = bound.to(dtype=torch.int32, device=self.like.device)
+        elif bound.dtype != self.like.dtype or bound.device != self.like.device:
             bound = bound.to(self.like)
         if other is not None and not torch.equal(bound, other):
             faults.wrong.append(f"{name} (differs from the same tensor under another name)")
@@ -253,7 +259,7 @@ class _Present:
 
 
 def _entry_fault(slot: Slot, entry: Entry) -> str:
-    if entry.dtype not in DTYPES:
+    if entry.dtype not in DTYPES and not (slot.whole and entry.dtype in WHOLE):
         return f"its dtype is {entry.dtype}"
     return f"its shape is {list(entry.shape)}, expected {list(slot.shape)}"
 
