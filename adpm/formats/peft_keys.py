@@ -7,6 +7,7 @@ is its own table of keys. What a file may hold beside them is in :attr:`PeftMeth
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final, Self, cast
 
@@ -140,6 +141,10 @@ class PeftMethod:
         """Report values that don't go together."""
         if not self.target_modules:
             node.document.report((*node.path, "target_modules"), "is missing")
+
+    def as_stored(self, shapes: Mapping[str, tuple[int, ...]]) -> Self:  # noqa: ARG002 - what others look at
+        """The config that a file's tensors (name to shape) say it was, where the peer writes another."""
+        return self
 
     def value(self) -> dict[str, Any]:
         """The mapping that :meth:`decode` reads."""

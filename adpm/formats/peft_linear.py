@@ -5,8 +5,9 @@ Source: ``peft`` 0.21.2, ``tuners/METHOD/config.py``. The formulas are in ``adpm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Self
 
 from adpm.formats.adapterhub import probability
 from adpm.formats.peft_keys import RANK, Names, PeftMethod, by_pattern, key, pattern_or_names, word_or_flag
@@ -124,6 +125,11 @@ class PeftBoft(PeftMethod):
         super().check(node)
         if (self.boft_block_num == 0) == (self.boft_block_size == 0):
             node.document.report((*node.path, "boft_block_size"), "and boft_block_num: exactly one of them is 0")
+
+    def as_stored(self, shapes: Mapping[str, tuple[int, ...]]) -> Self:
+        """With the factors that there are: without its CUDA extension the peer makes one, whatever the config says."""
+        factors = {shape[0] for name, shape in shapes.items() if name.endswith(".boft_R") and len(shape) == 4}
+        return replace(self, boft_n_butterfly_factor=1) if factors == {1} else self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from adpm.core.base import BaseIdentity
 from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
 from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, read_adapter_config, read_head_config
 from adpm.formats.adapterhub_tensors import Slot
-from adpm.formats.peft import read_peft_config
+from adpm.formats.peft import PeftMethod, read_peft_config
 from adpm.formats.safetensors import Tensor as Entry
 from adpm.runtime.adapter import Adapter, Source, blueprints_of, build
 from adpm.runtime.anatomy import Anatomy
@@ -37,6 +37,7 @@ _ADAPTERHUB: Final = ("adapter.safetensors", "pytorch_adapter.bin")
 _ADAPTERHUB_HEAD: Final = ("model_head.safetensors", "pytorch_model_head.bin")
 _PEFT: Final = ("adapter_model.safetensors", "adapter_model.bin")
 _COPY: Final = re.compile(r"(.+?)\.(?:original_module|modules_to_save)\.(.+)\Z")
+_TOKENS: Final = ".trainable_tokens_delta"
 # AdapterHub's names for modules until version 2.
 _OLD_MODULES: Final = {
     "attention_text_task_adapters": "adapters",
@@ -70,8 +71,12 @@ def read_adapter(
     if base is not None:
         check_base(base, anatomy, source)
     settings = _settings(files, anatomy, source)
+    weights = _weights(files, settings, source)
+    if isinstance(settings.config, PeftMethod):
+        shapes = {name: entry.shape for file in weights for name, entry in file.header.tensors.items()}
+        settings = replace(settings, config=settings.config.as_stored(shapes))
     blueprints = blueprints_of(settings, anatomy)
-    present = _Present(_weights(files, settings, source), settings, anatomy)
+    present = _Present(weights, settings, anatomy)
     if isinstance(settings.config, AdapterHubConfig) and settings.config.old_task:
         settings, blueprints = _without_unused_inverse(settings, blueprints, present)
     tensors = present.match(blueprints, source)
@@ -239,10 +244,16 @@ class _Present:
         return bound
 
     def _is_left_over(self, name: str) -> bool:
-        """What PEFT writes beside an adapter: a saved module's biases under two more names, which it does not read, and
-        the whole weight of an output layer that is targeted, where it is the base's own."""
+        """What PEFT writes beside an adapter: a saved module's biases under two more names, which it does not read, the
+        whole weight of an output layer that is targeted, where it is the base's own, and new vectors of tokens once
+        for each module that shares them."""
         if self.hub:
             return False
+        if name.endswith(_TOKENS):
+            same = [entry for other, entry in self.entries.items() if other.endswith(_TOKENS) and other != name]
+            weights, entry = self.entries[name]
+            own = weights.bind(entry)
+            return any(entry.shape == two.shape and torch.equal(own, other.bind(two)) for other, two in same)
         path = name.removeprefix(PREFIX).removesuffix(".base_layer.weight")
         module = self.anatomy.modules.get(path)
         if module is not None and name.endswith(".base_layer.weight"):

@@ -3,9 +3,9 @@
     with m = min(in, out), M = max(in, out), n = ceil(m / r) changes:
     A'[k, j] = l[k, j] * A[k, 0, :m] * g[j]        l: r x n, g: n x m, A: r x 1 x m (the largest layer's)
     B'       = B[:M, :n]                           B: M x n x r (the largest layer's)
-    y + (alpha / r) * x A'^T B'^T  with A' as n r x in and B' as out x n r, or the other way round where in > out
+    y + (alpha / r) * x A'^T B'^T  with A' as r n x in and B' as out x n r, or the other way round where in > out
 
-Sources: Albert et al. 2025 (2502.00987); ``peft`` 0.21.2, ``tuners/randlora/layer.py`` and ``model.py``.
+A' and B' are flattened as they lie, so that row k n + j of the one meets column j r + k of the other. Sources: Albert et al. 2025 (2502.00987); ``peft`` 0.21.2, ``tuners/randlora/layer.py`` and ``model.py``.
 """
 
 from __future__ import annotations
@@ -86,5 +86,5 @@ class RandLoraPart(PairPart):
         bases, small = gamma.shape
         large = max(self.place.inputs, self.place.outputs)
         scaled = (scale.unsqueeze(2) * common["A"][:, :, :small] * gamma).flatten(0, 1)  # r n x m
-        fixed = common["B"][:large, :bases].transpose(1, 2).flatten(1)  # M x r n, in the order of ``scaled``
+        fixed = common["B"][:large, :bases].flatten(1)  # M x n r
         return (scaled, fixed) if small == self.place.inputs else (fixed.T, scaled.T)
