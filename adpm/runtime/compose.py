@@ -20,10 +20,11 @@ from adpm.core.composition import Block, Composition
 from adpm.errors import CompositionError, NotFoundError
 from adpm.runtime.adapter import Adapter
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
-from adpm.runtime.hooks import Capture, Plan, Point
+from adpm.runtime.hooks import Capture, Plan, Point, chained
 from adpm.runtime.layers import layer_points
 from adpm.runtime.methods.bottleneck import BottleneckPart, run_stack
 from adpm.runtime.methods.head import HeadPart
+from adpm.runtime.methods.hooked import HookedPart
 from adpm.runtime.methods.inverse import InversePart
 from adpm.runtime.methods.layer import LayerPart
 from adpm.runtime.outputs import head_points
@@ -58,6 +59,7 @@ def make_plan(composition: Composition, adapters: Mapping[str, Adapter], anatomy
     sites: dict[Site, list[BottleneckPart]] = defaultdict(list)
     layers: dict[str, list[LayerPart]] = defaultdict(list)
     heads: list[HeadPart] = []
+    hooked: list[tuple[bool, HookedPart]] = []
     points: Points = {}
     for adapter in stack:
         for part in adapter.parts.values():
@@ -67,15 +69,32 @@ def make_plan(composition: Composition, adapters: Mapping[str, Adapter], anatomy
                 layers[part.layer].append(part)
             elif isinstance(part, HeadPart):
                 heads.append(part)
+            elif isinstance(part, HookedPart):
+                hooked.append((adapter is stack[0], part))
             elif isinstance(part, InversePart) and adapter is stack[0]:  # as in the peer, only the first one's counts
                 points |= _inverse_points(part, anatomy)
     for site, bottlenecks in sites.items():
         points |= _bottleneck_points(site, bottlenecks, anatomy.module(site.norm))
     for name, parts in layers.items():
         points |= layer_points(name, parts)
+    _check_alone(hooked, composition)
+    for is_first, hooks in hooked:
+        if is_first or not hooks.FIRST_ALONE:
+            for point, act in hooks.acts(anatomy).items():
+                points[point] = chained(point, points.get(point), act)
     if heads:
         points |= head_points(heads[-1], anatomy)
     return Plan(points)
+
+
+def _check_alone(hooked: Sequence[tuple[bool, HookedPart]], composition: Composition) -> None:
+    alone = [part for _, part in hooked if part.ALONE]
+    if len(alone) > 1:
+        raise CompositionError(
+            "composition-unsupported",
+            "only one adapter can put virtual tokens before a model's input",
+            cause=f"in {composition}",
+        )
 
 
 def _bottleneck_points(site: Site, parts: Sequence[BottleneckPart], norm: nn.Module) -> Points:

@@ -31,8 +31,10 @@ from adpm.formats.peft_linear import (
     PeftVera,
 )
 from adpm.formats.peft_lora import PeftAdaLora, PeftLora
+from adpm.formats.peft_prompts import PeftVirtual
 from adpm.runtime.anatomy import Anatomy, features
 from adpm.runtime.from_peft_lora import lora_blueprints, token_blueprints
+from adpm.runtime.from_peft_prompts import virtual_blueprint
 from adpm.runtime.methods.adalora import AdaLoraPart
 from adpm.runtime.methods.boft import BoftPart
 from adpm.runtime.methods.c3a import C3aPart
@@ -103,7 +105,10 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
     twice = sorted(set(saved) & set(targets))
     if twice:
         raise AdapterError("adapter-misfit", f"the adapter both changes and replaces {', '.join(twice)}")
-    if isinstance(config, PeftLora):
+    below = PREFIX
+    if isinstance(config, PeftVirtual):
+        out, below = [virtual_blueprint(config, anatomy)], SHARED
+    elif isinstance(config, PeftLora):
         out = lora_blueprints(config, targets, anatomy, PREFIX)
     elif not targets:
         raise no_target(config, anatomy)
@@ -115,7 +120,7 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
         out = [_module(anatomy.modules[name], name, f"{PREFIX}{name}.ln_tuning_layers.") for name in targets]
     else:
         out = list(_method(config, targets, anatomy))
-    out += [_module(anatomy.modules[name], name, f"{PREFIX}{name}.") for name in saved]
+    out += [_module(anatomy.modules[name], name, f"{below}{name}.") for name in saved]
     if config.bias != "none":
         biased = _biased(anatomy, saved) if config.bias == "all" else targets
         out += [_bias(anatomy.modules[name], name, name in targets) for name in biased if _has_bias(anatomy, name)]

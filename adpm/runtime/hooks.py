@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["Capture", "Hooks", "Plan", "Point"]
+__all__ = ["Capture", "Hooks", "Plan", "Point", "chained"]
 
 
 class Point(NamedTuple):
@@ -33,6 +33,34 @@ class Plan:
     """
 
     points: Mapping[Point, Callable[..., Any]] = field(default_factory=dict)
+
+
+def chained(point: Point, first: Callable[..., Any] | None, then: Callable[..., Any]) -> Callable[..., Any]:
+    """One operation at ``point`` that does ``first`` and ``then``."""
+    if first is None:
+        return then
+    return _Before(first, then) if point.when == "before" else _After(first, then)
+
+
+class _Before:
+    def __init__(self, first: Callable[..., Any], then: Callable[..., Any]) -> None:
+        self.first, self.then = first, then
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        found = self.first(module, args, kwargs)
+        changed = (args, kwargs) if found is None else found
+        last = self.then(module, *changed)
+        return found if last is None else last
+
+
+class _After:
+    def __init__(self, first: Callable[..., Any], then: Callable[..., Any]) -> None:
+        self.first, self.then = first, then
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        found = self.first(module, args, kwargs, output)
+        last = self.then(module, args, kwargs, output if found is None else found)
+        return found if last is None else last
 
 
 class Capture:

@@ -90,7 +90,6 @@ def targets(rng: random.Random, family: str, feed: bool = True) -> list[str]:
     return rng.sample(names, rng.randint(1, len(names)))
 
 
-
 def ia3(rng: random.Random, family: str) -> Any:
     own, feeds = FAMILIES[family][3:5]
     return peft.IA3Config(target_modules=own + feeds, feedforward_modules=rng.choice([feeds, []]))
@@ -336,7 +335,11 @@ def fixture(out: Path, number: int, method: str, rng: random.Random) -> None:
     directory = out / "peft-0.21.2" / f"{number:03}-{family}-{method}"
     model.save_pretrained(directory / "adapters")
     expected = outputs(model.eval(), inputs)
-    if not any(float((bare[f"base.{k}"] - v).abs().max()) > 1e-3 for k, v in expected.items() if bare[f"base.{k}"].shape == v.shape):
+    if not any(
+        float((bare[f"base.{k}"] - v).abs().max()) > 1e-3
+        for k, v in expected.items()
+        if bare[f"base.{k}"].shape == v.shape
+    ):
         sys.stderr.write(f"{directory.name}: the adapter changes nothing\n")
     save_file(expected | bare, directory / "expected.safetensors")
     save_file(inputs, directory / "inputs.safetensors")
