@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, Bottleneck, HeadConfig, LowRank
+from adpm.formats.adapterhub import HeadConfig
+from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
+from adpm.formats.adapterhub_methods import Bottleneck, LowRank
 
 __all__ = [
     "Slot",
     "bottleneck_slots",
+    "fused_slots",
     "head_slots",
     "inverse_slots",
     "low_rank_slots",
@@ -153,6 +156,19 @@ def low_rank_slots(config: LowRank, inputs: int, outputs: int) -> tuple[Slot, ..
         out.append(Slot("magnitude", "m.weight", (outputs, 1)))
     if config.use_gating:
         out += _linear("gate", "gate", 1, inputs)
+    return tuple(out)
+
+
+def fused_slots(config: LowRank, inputs: int, widths: tuple[int, ...]) -> tuple[Slot, ...]:
+    """The tensors on a layer that makes q, k and v at once; ``widths`` are those of the matrices that change."""
+    out: list[Slot] = []
+    if config.composition_mode == "scale":
+        out.append(Slot("vector", "lora_B", (sum(widths), 1)))
+    else:
+        out.append(Slot("A", "lora_A", (config.r * len(widths), inputs)))
+        out.append(Slot("B", "lora_B", (sum(widths), config.r)))
+    if config.use_gating:
+        out += _linear("gate", "gate", len(widths), inputs)
     return tuple(out)
 
 

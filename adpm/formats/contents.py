@@ -15,7 +15,8 @@ from adpm.core.base import Shape
 from adpm.core.release import Method
 from adpm.errors import AdapterError, DocumentError, Fault
 from adpm.formats import adapterhub_tensors as tensors
-from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, LowRank, read_adapter_config, read_head_config
+from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config, read_head_config
+from adpm.formats.adapterhub_methods import Bottleneck, LowRank
 from adpm.formats.json import parse_json
 from adpm.formats.peft import PeftLora, read_peft_config
 from adpm.formats.safetensors import Header, read_header

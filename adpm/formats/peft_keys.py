@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Final, Self, cast
 
 from adpm import limits
-from adpm.formats.adapterhub import close_unless_off
+from adpm.formats.adapterhub_keys import close_unless_off
 from adpm.formats.reader import Decoder, Node, flag, integer, list_of, one_of, text
 
 __all__ = [

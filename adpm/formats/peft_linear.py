@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Self
 
-from adpm.formats.adapterhub import probability
+from adpm.formats.adapterhub_keys import probability
 from adpm.formats.peft_keys import RANK, Names, PeftMethod, by_pattern, key, pattern_or_names, word_or_flag
 from adpm.formats.reader import Node, flag, integer, list_of, number, one_of
 

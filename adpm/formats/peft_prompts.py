@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from adpm.formats.adapterhub import probability
+from adpm.formats.adapterhub_keys import probability
 from adpm.formats.peft_keys import RANK, PeftMethod, key, word_or_flag
 from adpm.formats.reader import Node, flag, integer, one_of
 

@@ -11,7 +11,9 @@ from adpm.core.events import Fetched, Fetching, Listener, ignore
 from adpm.core.lock import Lock, LockedPackage
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob
+from adpm.core.source import PathSource
 from adpm.errors import IntegrityError, LockOutdatedError, NetworkError
+from adpm.ops.belongs import has_paths, out_of_date
 from adpm.ops.project import Project, differences
 from adpm.ops.root import note_installed
 from adpm.store.parallel import in_parallel
@@ -38,9 +40,9 @@ class _Missing:
     blob: Blob
 
 
-def check_lock(project: Project, lock: Lock) -> None:
+def check_lock(project: Project, lock: Lock, store: Store) -> None:
     """Raise ``LockOutdatedError`` (``lock-outdated``) if ``lock`` does not belong to the project's manifest."""
-    found = list(differences(project.manifest, lock))
+    found = list(out_of_date(project, lock, store))
     if found:
         raise LockOutdatedError(
             "lock-outdated",
@@ -63,7 +65,7 @@ def install(
         missing = list(_missing(lock, store))
         if missing:
             _fetch(project, missing, store, offline=offline, listener=listener)
-        if not any(differences(project.manifest, lock)):
+        if not any(differences(project.manifest, lock)) and not has_paths(lock):
             note_installed(str(project.root), len(lock.packages), _objects(lock))
     packages = dict.fromkeys(entry.package for entry in missing)
     return Installed(tuple(packages), sum(entry.blob.size for entry in missing))
@@ -85,9 +87,15 @@ def _missing(lock: Lock, store: Store) -> Iterator[_Missing]:
 
 
 def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: bool, listener: Listener) -> None:
-    from adpm.ops.registries import open_chain  # noqa: PLC0415 - see TYPE_CHECKING above
+    from adpm.ops.direct import bring  # noqa: PLC0415 - see TYPE_CHECKING above
+    from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
 
-    if offline:
+    packages = dict.fromkeys(entry.package for entry in missing)
+    for package in packages:
+        if package.source is not None and (not offline or isinstance(package.source, PathSource)):
+            bring(package, project.root, store)
+    missing = [entry for entry in missing if entry.package.registry is not None or not store.has(entry.blob)]
+    if offline and missing:
         names = sorted({f"{entry.package.name} {entry.package.version}" for entry in missing})
         raise NetworkError(
             "offline",
@@ -99,11 +107,12 @@ def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: 
     listener(Fetching(len(missing), sum(entry.blob.size for entry in missing)))
     with store.batch() as batch:
         in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
-    for package in dict.fromkeys(entry.package for entry in missing):
+    for package in packages:
         _check_release(package, store)
 
 
 def _fetch_one(chain: Chain, batch: Batch, entry: _Missing, listener: Listener) -> None:
+    assert entry.package.registry is not None  # noqa: S101 - direct sources were brought before
     registry = chain.registry(entry.package.registry)
     name: PackageName = entry.package.name
 

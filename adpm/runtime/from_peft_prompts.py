@@ -29,13 +29,13 @@ def virtual_blueprint(config: PeftVirtual, anatomy: Anatomy) -> Blueprint:
     paired = bool(getattr(anatomy.config, "is_encoder_decoder", False))
     halves = config.num_transformer_submodules or (2 if paired else 1)
     shape = (config.num_virtual_tokens, 2 * layers * size) if prefix else (config.num_virtual_tokens * halves, size)
+    sizes = (layers, heads)
+    build = partial(PrefixPart, sizes=sizes, step=2 * halves) if prefix else partial(PromptPart, config=config)
     return Blueprint(
         key=_VECTORS,
         file=("", ""),
         slots=(Slot("vectors", "prompt_embeddings", shape),),
-        build=partial(PrefixPart, sizes=(layers, heads), step=2 * halves)
-        if prefix
-        else partial(PromptPart, config=config),
+        build=build,
         start=partial(_start, config, anatomy),
     )
 

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adpm.runtime.hooks import Point
+from adpm.runtime.hooks import Act, Point
 from adpm.runtime.methods.layer import LayerPart, Seen, bias_of
 from adpm.runtime.methods.low_rank import LowRankPart, run_low_ranks
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 
-__all__ = ["after_layer", "before_layer", "layer_points"]
+__all__ = ["after_layer", "before_layer", "layer_acts"]
 
 
-def layer_points(name: str, parts: Sequence[LayerPart]) -> dict[Point, Callable[..., Any]]:
-    """The hooks on the module called ``name`` for the parts of a stack, first to last."""
-    found: dict[Point, Callable[..., Any]] = {}
+def layer_acts(name: str, parts: Sequence[LayerPart]) -> Iterator[Act]:
+    """What acts on the module called ``name`` for the parts of a stack, first to last."""
     before, after = before_layer(parts), after_layer(parts)
     if before is not None:
-        found[Point(name, "before")] = before
+        yield Act(Point(name, "before"), before)
     if after is not None:
-        found[Point(name, "after")] = after
-    return found
+        yield Act(Point(name, "after"), after)
 
 
 def before_layer(parts: Sequence[LayerPart]) -> _Before | None:

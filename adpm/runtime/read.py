@@ -15,7 +15,8 @@ from torch import Tensor
 from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
-from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, read_adapter_config, read_head_config
+from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config, read_head_config
+from adpm.formats.adapterhub_methods import Bottleneck
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft import PeftMethod, read_peft_config
 from adpm.formats.safetensors import Tensor as Entry
@@ -37,6 +38,8 @@ _ADAPTERHUB: Final = ("adapter.safetensors", "pytorch_adapter.bin")
 _ADAPTERHUB_HEAD: Final = ("model_head.safetensors", "pytorch_model_head.bin")
 _PEFT: Final = ("adapter_model.safetensors", "adapter_model.bin")
 _COPY: Final = re.compile(r"(.+?)\.(?:original_module|modules_to_save)\.(.+)\Z")
+_POOL: Final = ".prefix_tuning.pool.prefix_tunings."
+_POOLED: Final = "prefix_tuning.prefix_tunings."
 _TOKENS: Final = ".trainable_tokens_delta"
 # AdapterHub's names for modules until version 2.
 _OLD_MODULES: Final = {
@@ -180,7 +183,9 @@ class _Present:
         }
 
     def _hub_name(self, name: str) -> str:
-        name = name.removeprefix(f"{self.anatomy.base_prefix}.")
+        name = name.removeprefix(self.anatomy.hub_prefix)
+        if _POOL in name:  # the peer repeats a model's prefixes in each of its attentions
+            name = _POOLED + name.partition(_POOL)[2]
         return ".".join(_OLD_MODULES.get(part, part) for part in name.split("."))
 
     def _peft_name(self, name: str) -> str:
@@ -279,7 +284,7 @@ def _without_unused_inverse(
     settings: Source, blueprints: tuple[Blueprint, ...], present: _Present
 ) -> tuple[Source, tuple[Blueprint, ...]]:
     """Task adapters from before version 2 name an invertible block in their config that they do not have."""
-    if any(name.startswith("invertible_adapters.") for name in present.entries):
+    if any("invertible_adapters." in name for name in present.entries):
         return settings, blueprints
     config = settings.config
     if isinstance(config, AdapterHubConfig):

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import adpm
 from adpm.core.base import BaseIdentity, Shape
 from adpm.errors import AdapterError, AdpmError, BaseMismatchError, DocumentError, NotFoundError
-from adpm.formats.adapterhub import ACTIVATION_WEIGHTS
+from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.identity import identify
 from adpm.runtime.unpickle import REFUSED, _convert, unpickle

@@ -25,7 +25,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, Bottleneck
+from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
+from adpm.formats.adapterhub_methods import Bottleneck
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.anatomy import Site
 from adpm.runtime.methods.product import multiply, start_product
@@ -144,7 +145,7 @@ def _drop_rows(x: Tensor, probability: float) -> Tensor:
     return x * (keep / (1.0 - probability) if probability < 1.0 else keep)
 
 
-def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor, norm: Norm) -> Tensor:
+def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor, norm: Norm | None) -> Tensor:
     """h' of the last of ``parts``, with the first h added after a parallel one; the general form of the docstring."""
     first = hidden
     for part in parts:
@@ -155,7 +156,7 @@ def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor,
         x, skip = hidden, hidden
         if config.original_ln_before:
             total = hidden + residual
-            x = norm(total)
+            x = total if norm is None else norm(total)
             if config.residual_before_ln == "post_add":
                 skip = total
             elif not config.residual_before_ln:

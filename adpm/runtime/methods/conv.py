@@ -3,7 +3,8 @@
     y + scale * conv_1x1(conv(drop(x), A), B)         A: r x in x kernel, B: out x r x 1 x 1
     DoRA:  f * (y - b) + f * scale * (...) + b        f = m / |W + scale * BA|, m: 1 x out x 1 x 1
 
-The norm is over inputs and kernel. A has the layer's stride and padding, B its groups. Source: ``peft`` 0.21.2, ``tuners/lora/layer.py`` (``_ConvNd``) and ``dora.py``.
+The norm is over inputs and kernel; A has the layer's stride and padding, B its groups. Source: ``peft`` 0.21.2,
+``tuners/lora/layer.py`` (``_ConvNd``) and ``dora.py``.
 """
 
 from __future__ import annotations

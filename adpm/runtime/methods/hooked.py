@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import ClassVar
 
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Point
+from adpm.runtime.hooks import Act
 from adpm.runtime.part import Part
 
-__all__ = ["Acts", "HookedPart"]
-
-Acts = Mapping[Point, Callable[..., Any]]
+__all__ = ["HookedPart"]
 
 
 class HookedPart(Part):
     """A part that says itself what it does where.
 
-    ``FIRST_ALONE``: in a stack it acts only where its adapter is the first, as in the peer. ``ALONE``: a composition has
-    room for one such part.
+    ``FIRST_ALONE``: in a stack it acts only where its adapter is the first, as in the peer. ``ALONE``: a composition
+    has room for one such part.
     """
 
     FIRST_ALONE: ClassVar[bool] = False
     ALONE: ClassVar[bool] = False
 
-    def acts(self, anatomy: Anatomy) -> Acts:
-        """The operations of this part, by the points where they act."""
+    def acts(self, anatomy: Anatomy) -> Iterable[Act]:
+        """The operations of this part."""
         raise NotImplementedError

@@ -2,15 +2,15 @@
 
     K'_l = [P_2l, K_l],  V'_l = [P_2l+1, V_l]            P: n x (2 layers x heads x head size)
 
-An encoder-decoder's layer l has P_4l and P_4l+1 in their place, counted round: the peer doubles P for self- and
-cross-attention, and deals it out in fours. They are what a cache would hold after n tokens, and are handed to the model as one: the mask gets n ones, and positions
-begin at n, as in the peer. An encoder-decoder has them in its decoder. Sources: Li and Liang 2021 (2101.00190); ``peft``
-0.21.2, ``peft_model.py`` (``get_prompt``).
+They are what a cache would hold after n tokens, and are handed to the model as one: the mask gets n ones, and positions
+begin at n, as in the peer. An encoder-decoder has them in its decoder, in layer l P_4l and P_4l+1, counted round: the
+peer doubles P for self- and cross-attention, and deals it out in fours. Sources: Li and Liang 2021 (2101.00190);
+``peft`` 0.21.2, ``peft_model.py`` (``get_prompt``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,9 +18,9 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 from adpm.errors import AdapterError
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Point
+from adpm.runtime.hooks import Act, Point
 from adpm.runtime.methods.calls import Call, cached_length, later, widen
-from adpm.runtime.methods.hooked import Acts, HookedPart
+from adpm.runtime.methods.hooked import HookedPart
 
 __all__ = ["PrefixPart"]
 
@@ -35,7 +35,7 @@ class PrefixPart(HookedPart):
         self.step = step
         self.sizes = sizes
 
-    def acts(self, anatomy: Anatomy) -> Acts:
+    def acts(self, anatomy: Anatomy) -> Iterator[Act]:
         place = next((path for path in ("", anatomy.prefix.rstrip(".")) if _takes_cache(anatomy, path)), None)
         if place is None:
             raise AdapterError(
@@ -44,7 +44,7 @@ class PrefixPart(HookedPart):
                 cause="prefix tuning in PEFT's form is handed to the model as such",
             )
         module = anatomy.modules[place]
-        return {Point(place, "before"): _Fill(self, Call(module), anatomy.config)}
+        yield Act(Point(place, "before"), _Fill(self, Call(module), anatomy.config))
 
     def keys_and_values(self, rows: int, like: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each layer. Shape: rows x heads x n x head size."""
@@ -70,15 +70,13 @@ class _Fill:
         kwargs, count = self.call.named(args, kwargs), len(self.part["vectors"])
         if cached_length(kwargs):
             return (), later(kwargs, count, self.mask)
-        words = (
-            ("decoder_input_ids", "decoder_inputs_embeds", "labels") if self.pair else ("input_ids", "inputs_embeds")
-        )
+        sources = ("input_ids", "inputs_embeds")
+        words = ("decoder_input_ids", "decoder_inputs_embeds", "labels") if self.pair else sources
         rows = next(len(kwargs[word]) for word in words if kwargs.get(word) is not None)
         cache = kwargs.get("past_key_values")
         if cache is None:
-            cache = (
-                EncoderDecoderCache(DynamicCache(), DynamicCache()) if self.pair else DynamicCache(config=self.config)
-            )
+            plain = DynamicCache() if self.pair else DynamicCache(config=self.config)
+            cache = EncoderDecoderCache(plain, DynamicCache()) if self.pair else plain
         own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
         like = next(p for p in module.parameters() if p.is_floating_point())
         for layer, (key, value) in enumerate(self.part.keys_and_values(rows, like)):

@@ -10,7 +10,7 @@ encoder is a way to train them that ends there. Sources: Lester et al. 2021 (210
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from adpm.formats.peft_prompts import PeftVirtual
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Point
+from adpm.runtime.hooks import Act, Point
 from adpm.runtime.methods.calls import Call, cached_length, later, widen
-from adpm.runtime.methods.hooked import Acts, HookedPart
+from adpm.runtime.methods.hooked import HookedPart
 
 __all__ = ["PromptPart"]
 
@@ -35,17 +35,16 @@ class PromptPart(HookedPart):
         self.count = config.num_virtual_tokens
         self.drops_types = config.task_type == "CAUSAL_LM"
 
-    def acts(self, anatomy: Anatomy) -> Acts:
+    def acts(self, anatomy: Anatomy) -> Iterator[Act]:
         model = anatomy.model
         embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]  # a transformers model's
         if not getattr(anatomy.config, "is_encoder_decoder", False):
-            return {Point("", "before"): _Prepend(self, Call(model), embedding)}
+            yield Act(Point("", "before"), _Prepend(self, Call(model), embedding))
+            return
         encoder: nn.Module = model.get_encoder()  # type: ignore[operator]  # as above
         name = next(name for name, module in anatomy.modules.items() if module is encoder)
-        return {
-            Point("", "before"): _WidenMask(self.count, Call(model)),
-            Point(name, "before"): _Prepend(self, Call(encoder), embedding),
-        }
+        yield Act(Point("", "before"), _WidenMask(self.count, Call(model)))
+        yield Act(Point(name, "before"), _Prepend(self, Call(encoder), embedding))
 
     def before(self, embedded: Tensor) -> Tensor:
         """``embedded`` (rows x tokens x size) with the vectors before it."""

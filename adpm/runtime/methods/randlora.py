@@ -5,7 +5,8 @@
     B'       = B[:M, :n]                           B: M x n x r (the largest layer's)
     y + (alpha / r) * x A'^T B'^T  with A' as r n x in and B' as out x n r, or the other way round where in > out
 
-A' and B' are flattened as they lie, so that row k n + j of the one meets column j r + k of the other. Sources: Albert et al. 2025 (2502.00987); ``peft`` 0.21.2, ``tuners/randlora/layer.py`` and ``model.py``.
+A' and B' are flattened as they lie, so that row k n + j of one meets column j r + k of the other. Sources: Albert et
+al. 2025 (2502.00987); ``peft`` 0.21.2, ``tuners/randlora/layer.py`` and ``model.py``.
 """
 
 from __future__ import annotations
