@@ -204,41 +204,40 @@ _PLUS: Final = Bottleneck(
     init_weights="houlsby",
     scaling="channel",
 )
+_SINGLE: Final[Mapping[str, Method]] = {
+    "seq_bn": _SEQUENTIAL,
+    "pfeiffer": _SEQUENTIAL,
+    "seq_bn_inv": replace(_SEQUENTIAL, **_INVERSE),
+    "pfeiffer+inv": replace(_SEQUENTIAL, **_INVERSE),
+    "double_seq_bn": _DOUBLE,
+    "houlsby": _DOUBLE,
+    "double_seq_bn_inv": replace(_DOUBLE, **_INVERSE),
+    "houlsby+inv": replace(_DOUBLE, **_INVERSE),
+    "par_bn": _PARALLEL,
+    "parallel": _PARALLEL,
+    "scaled_par_bn": replace(_PARALLEL, scaling="learned"),
+    "scaled_parallel": replace(_PARALLEL, scaling="learned"),
+    "compacter": replace(_DOUBLE, **_COMPACT),
+    "compacter++": replace(_SEQUENTIAL, **_COMPACT),
+    "adapter_plus": _PLUS,
+    "lora": LowRank(),
+    "dora": LowRank(use_dora=True),
+    "vera": LowRank(init_weights="vera", vera_d=0.1, vera_b=0.0),
+    "dvora": LowRank(init_weights="vera", vera_d=0.1, vera_b=0.0, use_dora=True),
+    "ia3": LowRank(
+        intermediate_lora=True, r=1, alpha=1, attn_matrices=("k", "v"), composition_mode="scale", init_weights="ia3"
+    ),
+    "mtl_lora": MtlLora(),
+    "loreft": Reft(),
+    "noreft": Reft(orthogonality=False),
+    "direft": Reft(orthogonality=False, subtract_projection=False),
+    "prefix_tuning": PrefixTuning(),
+    "prefix_tuning_flat": PrefixTuning(flat=True),
+    "prompt_tuning": PromptTuning(),
+}
 # What a user may call a method by; the old names are AdapterHub's own synonyms.
 NAMED: Final[Mapping[str, tuple[Method, ...]]] = {
-    name: (method,)
-    for name, method in {
-        "seq_bn": _SEQUENTIAL,
-        "pfeiffer": _SEQUENTIAL,
-        "seq_bn_inv": replace(_SEQUENTIAL, **_INVERSE),
-        "pfeiffer+inv": replace(_SEQUENTIAL, **_INVERSE),
-        "double_seq_bn": _DOUBLE,
-        "houlsby": _DOUBLE,
-        "double_seq_bn_inv": replace(_DOUBLE, **_INVERSE),
-        "houlsby+inv": replace(_DOUBLE, **_INVERSE),
-        "par_bn": _PARALLEL,
-        "parallel": _PARALLEL,
-        "scaled_par_bn": replace(_PARALLEL, scaling="learned"),
-        "scaled_parallel": replace(_PARALLEL, scaling="learned"),
-        "compacter": replace(_DOUBLE, **_COMPACT),
-        "compacter++": replace(_SEQUENTIAL, **_COMPACT),
-        "adapter_plus": _PLUS,
-        "lora": LowRank(),
-        "dora": LowRank(use_dora=True),
-        "vera": LowRank(init_weights="vera", vera_d=0.1, vera_b=0.0),
-        "dvora": LowRank(init_weights="vera", vera_d=0.1, vera_b=0.0, use_dora=True),
-        "ia3": LowRank(
-            intermediate_lora=True, r=1, alpha=1, attn_matrices=("k", "v"), composition_mode="scale", init_weights="ia3"
-        ),
-        "mtl_lora": MtlLora(),
-        "loreft": Reft(),
-        "noreft": Reft(orthogonality=False),
-        "direft": Reft(orthogonality=False, subtract_projection=False),
-        "prefix_tuning": PrefixTuning(),
-        "prefix_tuning_flat": PrefixTuning(flat=True),
-        "prompt_tuning": PromptTuning(),
-    }.items()
-} | {
+    **{name: (method,) for name, method in _SINGLE.items()},
     "mam": (PrefixTuning(bottleneck_size=800), _PARALLEL),
     "unipelt": (
         PrefixTuning(prefix_length=10, use_gating=True),

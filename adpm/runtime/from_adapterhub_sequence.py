@@ -76,7 +76,10 @@ def prefix_blueprints(config: PrefixTuning, anatomy: Anatomy) -> Iterator[Bluepr
         )
         yield Blueprint(
             key=f"prefix_tuning/{kind}",
-            file=("prefix_tuning.prefix_tunings.", f".{kind}_prefix."),
+            file=(
+                "prefix_tuning.prefix_tunings.",
+                f".{kind}{'' if anatomy.model_type == 'distilbert' else '_prefix'}.",
+            ),
             slots=prefix_slots(config, len(sites) * 2 * heads * size, anatomy.hidden_size),
             build=partial(PrefixTuningPart, config=config, targets=targets, heads=heads),
             start=partial(start_prefix, config),

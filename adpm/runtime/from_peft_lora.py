@@ -73,8 +73,8 @@ def _change(config: PeftLora, module: nn.Module, name: str, prefix: str) -> Blue
             build, start = partial(LowRankPart, layer=name, options=options), partial(_start, way, module)
             return blueprint(slots=slots, build=build, start=start)
         first = first_pair(config.changes_base, module, rank, options.scale)
-        build = partial(ResidualPart, layer=name, options=options, first=first)
-        return blueprint(slots=slots, build=build, start=partial(_start_residual, first, module))
+        residual = partial(ResidualPart, layer=name, options=options, first=first)
+        return blueprint(slots=slots, build=residual, start=partial(_start_residual, first, module))
     if isinstance(module, nn.Embedding) and not config.lora_bias:
         return blueprint(
             slots=_embedding_slots(config, rank, module),

@@ -257,8 +257,8 @@ class _Present:
         if name.endswith(_TOKENS):
             same = [entry for other, entry in self.entries.items() if other.endswith(_TOKENS) and other != name]
             weights, entry = self.entries[name]
-            own = weights.bind(entry)
-            return any(entry.shape == two.shape and torch.equal(own, other.bind(two)) for other, two in same)
+            vectors = weights.bind(entry)
+            return any(entry.shape == two.shape and torch.equal(vectors, other.bind(two)) for other, two in same)
         path = name.removeprefix(PREFIX).removesuffix(".base_layer.weight")
         module = self.anatomy.modules.get(path)
         if module is not None and name.endswith(".base_layer.weight"):

@@ -139,13 +139,17 @@ class _Front:
 
 
 def _widened(mask: Tensor | None, count: int, module: nn.Module, x: Tensor, cache: Any) -> Tensor | None:
-    """The mask with the prefix let through; where a missing mask stands for a causal one, that one is made."""
+    """The mask with the prefix let through.
+
+    A missing mask may stand for a causal one, which counts columns from the prefix's beginning, as in the peer.
+    """
     if mask is None:
         length = x.shape[1]
         if not getattr(module, "is_causal", False) or length == 1:
             return None
-        past = 0 if cache is None else int(cache.get_seq_length())
-        mask = torch.ones(length, past + length, dtype=torch.bool, device=x.device).tril(past)[None, None]
+        past = 0 if cache is None else int(cache.get_seq_length(getattr(module, "layer_idx", 0) or 0))
+        whole = torch.ones(length, count + past + length, dtype=torch.bool, device=x.device)
+        return whole.tril()[None, None]
     return functional.pad(mask, (count, 0), value=1 if mask.dtype == torch.bool or mask.dim() == 2 else 0)
 
 

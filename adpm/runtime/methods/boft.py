@@ -86,7 +86,8 @@ class BoftPart(MethodPart):
             flat = turns.flatten(0, 1)
             dropped = torch.randperm(len(flat), device=flat.device) < int(self.dropout * len(flat))
             turns = torch.where(dropped.view(-1, 1, 1), one.flatten(0, 1), flat).view_as(turns)
-        return turns.to(data.dtype)
+        out: Tensor = turns.to(data.dtype)
+        return out
 
 
 def _by_blocks(x: Tensor, turn: Tensor) -> Tensor:
@@ -115,4 +116,5 @@ def _butterfly(blocks: int, size: int, level: int) -> Tensor:
     steps = torch.arange(span // wing)
     moved = torch.cat((steps[0::2], steps[1::2]))
     inside = (moved.view(-1, 1) * wing + torch.arange(wing)).flatten()
-    return (torch.arange(count).view(-1, 1) * span + inside).flatten()
+    out: Tensor = (torch.arange(count).view(-1, 1) * span + inside).flatten()
+    return out

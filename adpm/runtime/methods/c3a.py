@@ -55,4 +55,5 @@ class C3aPart(DeltaPart):
         kernel = self["kernel"].float()
         blocks = x.float().reshape(*x.shape[:-1], *kernel.shape[1:])
         mixed = torch.einsum("...nb,mnb->...mb", torch.fft.ifft(blocks), torch.fft.fft(kernel))
-        return torch.fft.fft(mixed).real.flatten(-2) / x.shape[-1]
+        out: Tensor = torch.fft.fft(mixed).real.flatten(-2) / x.shape[-1]
+        return out

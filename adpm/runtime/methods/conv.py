@@ -60,14 +60,14 @@ class ConvPart(LayerPart):
         dropping = bool(options.dropout) and self.training
         x = functional.dropout(seen.x, options.dropout) if dropping else seen.x
         inner = self._run(x, self["A"], None, conv.stride, conv.padding)
-        change = self._run(inner, self["B"], self.get("c"), groups=conv.groups) * options.scale
+        change: Tensor = self._run(inner, self["B"], self.get("c"), groups=conv.groups) * options.scale
         magnitude = self.get("magnitude")
         if magnitude is None:
             return output + change
         factor = magnitude / _norm(conv.weight, self["A"], self["B"], options.scale)
         ones = (1, -1) + (1,) * (output.dim() - 2)
         bias = 0 if seen.bias is None else seen.bias.view(ones)
-        plain = output - bias
+        plain: Tensor = output - bias
         if dropping:
             plain = self._run(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
         return output + (factor - 1) * plain + factor * change
@@ -77,7 +77,8 @@ def _norm(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     """|W + scale * BA| by output; no gradients go through it. Shape: 1 x out x 1 x 1."""
     change = (b.flatten(1) @ a.flatten(1)).view(weight.shape).detach()
     dims = tuple(range(1, weight.dim()))
-    return torch.linalg.vector_norm(weight + scale * change, dim=dims, keepdim=True).transpose(0, 1).detach()
+    norm: Tensor = torch.linalg.vector_norm(weight + scale * change, dim=dims, keepdim=True)
+    return norm.transpose(0, 1).detach()
 
 
 def start_conv(start: bool | str, layer: nn.Module, tensors: Mapping[str, Tensor], generator: Generator | None) -> None:

@@ -2,7 +2,8 @@
 
     h0' = [v_1 ... v_n, h0]   or   [h0_1, v_1 ... v_n, h0_2 ...]            v: n x size
 
-They come after positions and norm, unlike PEFT's. Every layer's mask lets them through. In a stack only the first
+They come after positions and norm, unlike PEFT's. Every layer's mask lets them through, and lets them see all, padding
+too, as in the peer. In a stack only the first
 adapter's act, as in the peer. Sources: Lester et al. 2021 (2104.08691); ``adapters`` 1.3.0,
 ``methods/prompt_tuning.py``.
 """
@@ -19,7 +20,7 @@ from torch.nn import functional
 from adpm.formats.adapterhub_methods import PromptTuning
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act, Point
-from adpm.runtime.methods.calls import Call
+from adpm.runtime.methods.calls import Call, widen
 from adpm.runtime.methods.hooked import HookedPart
 
 __all__ = ["EmbeddedPromptPart", "start_embedded_prompt"]
@@ -36,6 +37,8 @@ class EmbeddedPromptPart(HookedPart):
         self.behind_first = config.combine == "prefix_after_bos"
 
     def acts(self, anatomy: Anatomy) -> Iterator[Act]:
+        base = anatomy.prefix.rstrip(".")
+        yield Act(Point(base, "before"), _WidenPlain(self, Call(anatomy.modules[base])))
         yield Act(Point(anatomy.embeddings()[0], "after"), _Insert(self))
         for _, layer in anatomy.layers():
             yield Act(Point(layer, "before"), _WidenMask(self, Call(anatomy.module(layer))))
@@ -56,8 +59,20 @@ class _Insert:
         return self.part.insert(output)
 
 
+class _WidenPlain:
+    """Before the base: the mask of tokens."""
+
+    def __init__(self, part: EmbeddedPromptPart, call: Call) -> None:
+        self.part, self.call = part, call
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
+        kwargs = self.call.named(args, kwargs)
+        widen(kwargs, "attention_mask", len(self.part["vectors"]), 1)
+        return (), kwargs
+
+
 class _WidenMask:
-    """Before a layer: its mask, as far as it is as wide as the tokens were."""
+    """Before a layer: the mask that the model made, which may know nothing of the prompt's rows, or columns."""
 
     def __init__(self, part: EmbeddedPromptPart, call: Call) -> None:
         self.part, self.call = part, call
@@ -67,11 +82,12 @@ class _WidenMask:
         mask, count = kwargs.get("attention_mask"), len(self.part["vectors"])
         if not isinstance(mask, Tensor):
             return None
-        value = 1 if mask.dtype == torch.bool or mask.dim() == 2 else 0
-        mask = functional.pad(mask, (count, 0), value=value)
-        if mask.dim() == 4 and mask.shape[2] > 1:
-            mask = torch.cat((mask[:, :, :1].expand(-1, -1, count, -1), mask), dim=2)
         first = self.call.names[0]
+        length = kwargs[first].shape[1]
+        value = 1 if mask.dtype == torch.bool or mask.dim() == 2 else 0
+        mask = functional.pad(mask, (length - mask.shape[-1], 0), value=value)
+        if mask.dim() == 4 and mask.shape[2] > 1:
+            mask = functional.pad(mask[:, :, count - length :], (0, 0, count, 0), value=value)
         rest = {name: value for name, value in kwargs.items() if name != first}
         return (kwargs[first],), {**rest, "attention_mask": mask}
 

@@ -40,7 +40,8 @@ def _norm(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> Tensor:
     weight = layer.weight
     if not isinstance(weight, Tensor):
         raise TypeError("an embedding's weight is a tensor")
-    return torch.linalg.norm(weight + scale * (b @ a).T.detach(), dim=0, keepdim=True).detach()
+    norm: Tensor = torch.linalg.norm(weight + scale * (b @ a).T.detach(), dim=0, keepdim=True)
+    return norm.detach()
 
 
 def start_embedding(

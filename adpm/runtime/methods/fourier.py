@@ -47,7 +47,8 @@ class FourierPart(DeltaPart):
         dense = torch.zeros(self.place.outputs * self.place.inputs, device=spectrum.device)
         dense = dense.index_put((self.places.to(spectrum.device),), spectrum.float())
         change = torch.fft.ifft2(dense.view(self.place.outputs, self.place.inputs)).real * self.scale
-        return change.to(spectrum.dtype)
+        out: Tensor = change.to(spectrum.dtype)
+        return out
 
 
 def _frequencies(config: PeftFourier, place: Place) -> int:

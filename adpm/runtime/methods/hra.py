@@ -61,4 +61,5 @@ class HraPart(MethodPart):
 def _orthogonal(u: Tensor) -> Tensor:
     """An orthonormal base of u's columns; which one does not matter for U U^T."""
     wide = u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
-    return torch.linalg.qr(wide)[0].to(u.dtype)
+    out: Tensor = torch.linalg.qr(wide)[0].to(u.dtype)
+    return out

@@ -61,7 +61,8 @@ class MissPart(DeltaPart):
         block = self._block()
         x = functional.dropout(seen.x, self.dropout) if self.dropout and self.training else seen.x
         x = functional.pad(x, (0, -x.shape[-1] % len(block)))
-        return output + x.unflatten(-1, (-1, len(block))).sum(-2) @ block
+        groups = x.reshape(*x.shape[:-1], -1, len(block))
+        return output + groups.sum(-2) @ block
 
     def delta(self, weight: Tensor) -> Tensor:
         if self.variant != "bat":

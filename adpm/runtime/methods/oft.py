@@ -96,7 +96,8 @@ def _neumann(q: Tensor, terms: int) -> Tensor:
 def _cayley(q: Tensor) -> Tensor:
     wide = q.float() if q.dtype in (torch.float16, torch.bfloat16) else q
     one = torch.eye(q.shape[-1], dtype=wide.dtype, device=q.device).expand_as(wide)
-    return torch.linalg.solve(one + wide, one - wide, left=False).to(q.dtype)
+    out: Tensor = torch.linalg.solve(one + wide, one - wide, left=False).to(q.dtype)
+    return out
 
 
 def _blocks(config: PeftOft, place: Place) -> tuple[int, int]:

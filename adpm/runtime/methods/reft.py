@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -25,6 +25,11 @@ from adpm.runtime.methods.calls import Call
 from adpm.runtime.methods.hooked import HookedPart
 
 __all__ = ["ReftMaskPart", "ReftPart", "start_reft"]
+
+# Families whose hidden states, as the peer gives them, are those before the intervention: it is made on the way into
+# what comes next.
+_RECORDED: Final = frozenset({"gemma2", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3", "vit"})
+_LAST_NORMS: Final = ("norm", "layernorm")
 
 
 class ReftMaskPart(HookedPart):
@@ -71,8 +76,12 @@ class ReftPart(HookedPart):
         self._parts = adapter.parts
         self._activate = ACTIVATIONS[config.non_linearity or "linear"]
 
-    def acts(self, anatomy: Anatomy) -> Iterator[Act]:  # noqa: ARG002 - a part's
-        yield Act(Point(self.layer, "after"), _After(self), Order.SUBLAYER)
+    def acts(self, anatomy: Anatomy) -> Iterator[Act]:
+        after = _next(self.layer, anatomy) if anatomy.model_type in _RECORDED else None
+        if after is None:
+            yield Act(Point(self.layer, "after"), _After(self), Order.SUBLAYER)
+        else:
+            yield Act(Point(after, "before"), _Before(self))
 
     def make_trainable(self) -> None:
         for slot in self.names:
@@ -110,7 +119,27 @@ class ReftPart(HookedPart):
         lower = wide.tril(diagonal=-1)
         turned = torch.linalg.householder_product(lower, 2 / (1 + (lower * lower).sum(dim=0)))
         signs = wide.diagonal().int()
-        return (self[f"base{unit}"].to(wide.dtype) @ (turned * signs)).T.to(kept.dtype)
+        out: Tensor = (self[f"base{unit}"].to(wide.dtype) @ (turned * signs)).T.to(kept.dtype)
+        return out
+
+
+def _next(layer: str, anatomy: Anatomy) -> str | None:
+    """The module that gets the output of ``layer``: the next layer, or the norm behind the last."""
+    layers = [name for _, name in anatomy.layers()]
+    place = layers.index(layer) + 1
+    if place < len(layers):
+        return layers[place]
+    return next((anatomy.prefix + name for name in _LAST_NORMS if anatomy.prefix + name in anatomy.modules), None)
+
+
+class _Before:
+    def __init__(self, part: ReftPart) -> None:
+        self.part = part
+
+    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
+        if args:
+            return (self.part.change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": self.part.change(kwargs["hidden_states"])}
 
 
 class _After:

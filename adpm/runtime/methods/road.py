@@ -54,7 +54,7 @@ class RoadPart(MethodPart):
 
     def _turn(self, y: Tensor) -> Tensor:
         first, second = self._columns()
-        halves = y.unflatten(-1, (-1, 2, self.group // 2))
+        halves = y.reshape(*y.shape[:-1], -1, 2, self.group // 2)
         turned = torch.stack((-halves[..., 1, :], halves[..., 0, :]), dim=-2).reshape(y.shape)
         return y * first + turned * second
 
