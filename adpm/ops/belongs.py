@@ -20,6 +20,10 @@ def has_paths(lock: Lock) -> bool:
 def out_of_date(project: Project, lock: Lock, store: Store) -> Iterator[str]:
     """How ``lock`` does not belong to ``project``, a sentence each; nothing where it does. Asks no network."""
     yield from differences(project.manifest, lock)
+    if any(base.path is not None for base in (project.manifest.base, *project.manifest.bases.values()) if base):
+        from adpm.ops.base import base_differences  # noqa: PLC0415 - as below
+
+        yield from base_differences(project, lock)
     if has_paths(lock):
         from adpm.ops.direct import path_differences  # noqa: PLC0415 - most projects need not pay for it
 

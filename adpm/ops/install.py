@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,10 @@ __all__ = ["Installed", "check_lock", "install"]
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """The packages of which something had to be fetched, by name, and how many bytes came."""
+    """The packages of which something had to be fetched, by name; how many are there now; how many bytes came."""
 
     packages: tuple[LockedPackage, ...]
+    present: int
     size: int
 
 
@@ -53,22 +54,32 @@ def check_lock(project: Project, lock: Lock, store: Store) -> None:
 
 
 def install(
-    project: Project, lock: Lock, store: Store, *, offline: bool = False, listener: Listener = ignore
+    project: Project,
+    lock: Lock,
+    store: Store,
+    *,
+    groups: Collection[str] = (),
+    only: Collection[str] = (),
+    offline: bool = False,
+    listener: Listener = ignore,
 ) -> Installed:
     """Fetch what ``lock`` pins and the store lacks. Asks no registry if nothing is missing.
+
+    ``groups`` and ``only`` say which of it, as ``Lock.selected``.
 
     Every byte is checked against its digest while it streams, and each release against its entry in the lock. What
     has arrived when an error ends the work stays, so that the same call goes on from there.
     """
     with store.session():
         store.register_project(project.lock_path)
-        missing = list(_missing(lock, store))
+        selected = lock.selected(groups, only)
+        missing = list(_missing(selected, store))
         if missing:
             _fetch(project, missing, store, offline=offline, listener=listener)
-        if not any(differences(project.manifest, lock)) and not has_paths(lock):
-            note_installed(str(project.root), len(lock.packages), _objects(lock))
+        if not groups and not only and not any(differences(project.manifest, lock)) and not has_paths(lock):
+            note_installed(str(project.root), len(selected.packages), _objects(selected))
     packages = dict.fromkeys(entry.package for entry in missing)
-    return Installed(tuple(packages), sum(entry.blob.size for entry in missing))
+    return Installed(tuple(packages), len(selected.packages), sum(entry.blob.size for entry in missing))
 
 
 def _objects(lock: Lock) -> Iterator[tuple[str, int]]:

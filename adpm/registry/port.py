@@ -133,9 +133,7 @@ class Registry(ABC):
         card_blob = Blob.of(publication.card)
         if card_blob != release.card:
             raise IntegrityError("file-changed", "the card is not the one that the release names", blob=release.card)
-        listing = Listing(
-            card.name, card.version, release.manifest, card.requires, card.base, published=publication.published
-        )
+        listing = Listing.of(card, release.manifest, publication.published)
         read_index(write_index([listing]), card.name, "the entry in the index")  # or nobody could read it any more
         with self._faults():
             self._prepare(init=init)
