@@ -13,6 +13,7 @@ import adpm
 from adpm.errors import AdapterError, CompositionError, DocumentError
 from adpm.runtime.methods.layer import LayerPart, bias_of, weight_of
 from tests.runtime.models import inputs, make, outputs, randomise
+from tests.runtime.test_round_trip import check_peer, peer, write_for_peer
 
 # Settings by a short name: what `add` is given. Values that are off in the peer are on here where they can be.
 PEFT: dict[str, dict[str, Any]] = {
@@ -210,3 +211,25 @@ def test_only_one_can_put_virtual_tokens_before_the_input() -> None:
         randomise(handle, name)
     with pytest.raises(CompositionError):
         handle.activate("stack(a, b)")
+
+
+@pytest.mark.slow
+def test_peft_reads_what_adpm_saves(tmp_path: Path) -> None:
+    """All but what the peer can't run: butterfly factors without its CUDA extension."""
+    python = peer("ADPM_PEFT_PYTHON")
+    for name in PEFT.keys() - {"boft-butterfly"}:
+        model = with_adapter(f"peft_{name}", PEFT[name])
+        shake(model)
+        write_for_peer(model, tmp_path / name, format="peft")
+    check_peer(python, sorted(tmp_path.iterdir()))
+
+
+@pytest.mark.slow
+def test_adapterhub_reads_what_adpm_saves(tmp_path: Path) -> None:
+    """All but what the peer's files can't say: DiReFT."""
+    python = peer("ADPM_ADAPTERHUB_PYTHON")
+    for name in HUB.keys() - {"direft"}:
+        model = with_adapter(name, HUB[name])
+        shake(model)
+        write_for_peer(model, tmp_path / name)
+    check_peer(python, sorted(tmp_path.iterdir()))
