@@ -21,7 +21,7 @@ from adpm.store.store import Store
 @click.option("--base", required=True, metavar="DIR_OR_ID", help="The other base: a directory, or an id in the cache.")
 @click.option("--revision", metavar="REVISION", help="Of an id: its branch, tag or commit (default: main).")
 @click.option("--instead-of", metavar="NAME", help="Of several bases, the one that it would replace.")
-@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 @click.pass_obj
 def command(

@@ -16,7 +16,7 @@ _UNSTATED = "not stated"
 
 
 @click.command()
-@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 @click.pass_obj
 def command(output: Output, *, offline: bool, as_json: bool) -> None:
