@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, Bottleneck, HeadConfig, LowRank
+from adpm.formats.adapterhub import HeadConfig
+from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
+from adpm.formats.adapterhub_methods import Bottleneck, LowRank
 
 __all__ = [
     "Slot",
@@ -28,13 +30,15 @@ __all__ = [
 class Slot:
     """One tensor: ``name`` in the runtime's module, ``file`` below the adapter's prefix in the peer's file.
 
-    ``aliases`` are further names under which the peer's pickles repeat the same tensor.
+    ``aliases`` are further names under which the peer's pickles repeat the same tensor. ``whole``: it holds whole
+    numbers, which are never trained.
     """
 
     name: str
     file: str
     shape: tuple[int, ...]
     aliases: tuple[str, ...] = ()
+    whole: bool = False
 
 
 def width(hidden: int, factor: float) -> int:

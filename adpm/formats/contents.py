@@ -15,7 +15,8 @@ from adpm.core.base import Shape
 from adpm.core.release import Method
 from adpm.errors import AdapterError, DocumentError, Fault
 from adpm.formats import adapterhub_tensors as tensors
-from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, LowRank, read_adapter_config, read_head_config
+from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config, read_head_config
+from adpm.formats.adapterhub_methods import Bottleneck, LowRank
 from adpm.formats.json import parse_json
 from adpm.formats.peft import PeftLora, read_peft_config
 from adpm.formats.safetensors import Header, read_header
@@ -84,15 +85,16 @@ def method_of(config: Mapping[str, Any]) -> Method:
 
 
 def _peft(config: dict[str, Any], files: Files, headers: Mapping[str, Header], source: str) -> Method:
-    method = method_of(config)
+    named = method_of(config)
     try:
-        lora = read_peft_config(bytes(files[_CONFIG]), source=f"{source}/{_CONFIG}")
+        method = read_peft_config(bytes(files[_CONFIG]), source=f"{source}/{_CONFIG}")
     except AdapterError as error:
         if error.code != "method-unsupported":
             raise
-        return method
-    _report(_peft_faults(lora, headers[_PEFT_WEIGHTS]), f"{source}/{_PEFT_WEIGHTS}")
-    return method
+        return named
+    if isinstance(method, PeftLora):
+        _report(_peft_faults(method, headers[_PEFT_WEIGHTS]), f"{source}/{_PEFT_WEIGHTS}")
+    return named
 
 
 def _peft_faults(config: PeftLora, header: Header) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,13 +13,12 @@ from adpm.errors import CompositionError, NotFoundError
 from adpm.runtime.adapter import Adapter
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
 from adpm.runtime.hooks import Act, Plan, Point, plan_of
-from adpm.runtime.layers import LayerPart, after_layer
+from adpm.runtime.layers import layer_acts
 from adpm.runtime.methods.bottleneck import BottleneckPart
-from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.head import HeadPart
+from adpm.runtime.methods.hooked import HookedPart
 from adpm.runtime.methods.inverse import InversePart
-from adpm.runtime.methods.low_rank import LowRankPart
-from adpm.runtime.methods.whole import BiasPart, ModulePart
+from adpm.runtime.methods.layer import LayerPart
 from adpm.runtime.outputs import head_points
 from adpm.runtime.sublayer import embeddings_acts, sublayer_acts
 
@@ -56,7 +55,7 @@ def make_plan(composition: Composition, adapters: Mapping[str, Adapter], anatomy
         for part in adapter.parts.values():
             if isinstance(part, BottleneckPart):
                 sites[part.site].append(part)
-            elif isinstance(part, (LowRankPart, FusedPart, BiasPart, ModulePart)):
+            elif isinstance(part, LayerPart):
                 layers[part.layer].append(part)
             elif isinstance(part, HeadPart):
                 heads.append(part)
@@ -65,10 +64,22 @@ def make_plan(composition: Composition, adapters: Mapping[str, Adapter], anatomy
     for site, bottlenecks in sites.items():
         acts += sublayer_acts(site, bottlenecks, anatomy)
     for name, parts in layers.items():
-        acts.append(Act(Point(name, "after"), after_layer(parts)))
+        acts += layer_acts(name, parts)
+    acts += _hooked_acts(stack, anatomy)
     if heads:
         acts += [Act(point, call) for point, call in head_points(heads[-1], anatomy).items()]
     return plan_of(acts)
+
+
+def _hooked_acts(stack: Sequence[Adapter], anatomy: Anatomy) -> Iterator[Act]:
+    found = [(adapter is stack[0], part) for adapter in stack for part in adapter.parts.values()]
+    parts = [part for first, part in found if isinstance(part, HookedPart) and (first or not part.FIRST_ALONE)]
+    if sum(part.ALONE for part in parts) > 1:
+        raise CompositionError(
+            "composition-unsupported", "only one adapter of a composition can put virtual tokens before a model's input"
+        )
+    for part in parts:
+        yield from part.acts(anatomy)
 
 
 def _inverse_acts(part: InversePart, anatomy: Anatomy) -> Iterator[Act]:

@@ -8,25 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from adpm.errors import UsageError
-from adpm.formats.adapterhub import (
-    NAMED,
-    AdapterHubConfig,
-    Bottleneck,
-    HeadConfig,
-    LowRank,
-    head_of,
-    method_of,
-    method_value,
-)
-from adpm.formats.peft import PeftLora, lora_of, lora_value
+from adpm.formats.adapterhub import AdapterHubConfig, HeadConfig, head_of
+from adpm.formats.adapterhub_methods import NAMED, Method, method_of, method_value
+from adpm.formats.peft import PEFT_METHODS, PeftMethod, peft_of
 from adpm.runtime.adapter import Source
 from adpm.runtime.anatomy import Anatomy
 
 __all__ = ["Config", "Head", "new_source"]
 
-Config = str | Bottleneck | LowRank | PeftLora | Mapping[str, Any]
+Config = str | Method | PeftMethod | Mapping[str, Any]
 Head = int | HeadConfig | Mapping[str, Any] | None
-_PEFT = "peft_lora"
+_PEFT = {f"peft_{kind.lower()}": kind for kind in PEFT_METHODS}  # what a user may call PEFT's methods by
 
 
 def new_source(name: str, config: Config, head: Head, options: Mapping[str, object], anatomy: Anatomy) -> Source:
@@ -42,11 +34,10 @@ def new_source(name: str, config: Config, head: Head, options: Mapping[str, obje
                 "PEFT's format has no heads of its own",
                 hint='name the model\'s own: modules_to_save=["classifier"]',
             )
-        lora = lora_of({"base_model_name_or_path": model_name, **known}, source=where)
-        return Source(lora)
+        return Source(peft_of({"base_model_name_or_path": model_name, **known}, source=where))
     hub = AdapterHubConfig(
         name=name,
-        methods=(method_of(known, source=where),),
+        methods=method_of(known, source=where),
         model_type=anatomy.model_type,
         model_name=model_name,
         hidden_size=anatomy.hidden_size,
@@ -56,19 +47,25 @@ def new_source(name: str, config: Config, head: Head, options: Mapping[str, obje
 
 def _value(config: Config) -> dict[str, Any]:
     if isinstance(config, str):
-        if config == _PEFT:
-            return {"peft_type": "LORA"}
+        if config in _PEFT:
+            return {"peft_type": _PEFT[config]}
         if config not in NAMED:
-            close = difflib.get_close_matches(config, (*NAMED, _PEFT), n=1)
+            known = (*NAMED, *_PEFT)
+            close = difflib.get_close_matches(config, known, n=1)
             raise UsageError(
                 "method-unknown",
                 f"{config!r} is no method",
-                hint=f"did you mean {close[0]!r}?" if close else f"methods are {', '.join((*NAMED, _PEFT))}",
+                hint=f"did you mean {close[0]!r}?" if close else f"methods are {', '.join(known)}",
             )
-        return method_value(NAMED[config])
-    if isinstance(config, PeftLora):
-        return lora_value(config)
-    return method_value(config) if isinstance(config, (Bottleneck, LowRank)) else dict(config)
+        return _union(NAMED[config])
+    if isinstance(config, PeftMethod):
+        return config.value()
+    return dict(config) if isinstance(config, Mapping) else _union((config,))
+
+
+def _union(methods: tuple[Method, ...]) -> dict[str, Any]:
+    values = [method_value(method) for method in methods]
+    return values[0] if len(values) == 1 else {"architecture": "union", "configs": values}
 
 
 def _head(name: str, head: Head, anatomy: Anatomy) -> HeadConfig | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from torch import Generator, Tensor, nn
 
 from adpm.errors import AdapterError
-from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, HeadConfig, LowRank
+from adpm.formats.adapterhub import AdapterHubConfig, HeadConfig
+from adpm.formats.adapterhub_methods import Bottleneck, LowRank, Method, MtlLora, PrefixTuning, PromptTuning, Reft
+from adpm.formats.adapterhub_sequence import mtl_slots
 from adpm.formats.adapterhub_tensors import (
     bottleneck_slots,
     fused_slots,
@@ -20,11 +22,13 @@ from adpm.formats.adapterhub_tensors import (
     width,
 )
 from adpm.runtime.anatomy import Anatomy, features
+from adpm.runtime.from_adapterhub_sequence import prefix_blueprints, prompt_blueprint, reft_blueprints
 from adpm.runtime.methods.bottleneck import PRODUCT, BottleneckPart, SharedProductPart, start_bottleneck
 from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.head import HeadPart, start_head
 from adpm.runtime.methods.inverse import InversePart, start_inverse
 from adpm.runtime.methods.low_rank import PAIR, LowRankOptions, LowRankPart, SharedPairPart, start_low_rank, start_vera
+from adpm.runtime.methods.mtl_lora import MtlLoraPart, start_mtl_lora
 from adpm.runtime.methods.product import start_product
 from adpm.runtime.part import Blueprint
 from adpm.runtime.sites.family import LOCATIONS, SUBLAYERS
@@ -40,7 +44,7 @@ def adapterhub_blueprints(config: AdapterHubConfig, anatomy: Anatomy) -> tuple[B
     """Every part of the adapter. Raises ``AdapterError`` (``family-unsupported``, ``adapter-misfit``)."""
     out: list[Blueprint] = []
     for method in config.methods:
-        out += _bottlenecks(method, anatomy) if isinstance(method, Bottleneck) else _low_ranks(method, anatomy)
+        out += _method(method, anatomy)
     keys = [blueprint.key for blueprint in out]
     if len(set(keys)) != len(keys):
         raise AdapterError(
@@ -49,6 +53,38 @@ def adapterhub_blueprints(config: AdapterHubConfig, anatomy: Anatomy) -> tuple[B
             cause=", ".join(sorted({key for key in keys if keys.count(key) > 1})),
         )
     return tuple(out)
+
+
+def _method(method: Method, anatomy: Anatomy) -> Iterable[Blueprint]:
+    match method:
+        case Bottleneck():
+            return _bottlenecks(method, anatomy)
+        case LowRank():
+            return _low_ranks(method, anatomy)
+        case MtlLora():
+            return _mtl_loras(method, anatomy)
+        case Reft():
+            return reft_blueprints(method, anatomy)
+        case PrefixTuning():
+            return prefix_blueprints(method, anatomy)
+        case PromptTuning():
+            return (prompt_blueprint(method, anatomy),)
+
+
+def _mtl_loras(config: MtlLora, anatomy: Anatomy) -> Iterator[Blueprint]:
+    for location in _locations(config):
+        for layer, name in anatomy.linears(location):
+            sizes = features(anatomy.module(name))
+            if layer in config.leave_out or sizes is None:
+                continue
+            path = anatomy.file_name(name)
+            yield Blueprint(
+                key=path.replace(".", "/"),
+                file=(f"{path}.loras.", "."),
+                slots=mtl_slots(config, *sizes),
+                build=partial(MtlLoraPart, layer=name, config=config),
+                start=partial(start_mtl_lora, config, anatomy.module(name)),
+            )
 
 
 def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
@@ -179,7 +215,7 @@ def _start_low_rank(
         start_vera(config.vera_d or 0.0, config.vera_b or 0.0, tensors)
 
 
-def _locations(config: LowRank) -> Iterator[str]:
+def _locations(config: LowRank | MtlLora) -> Iterator[str]:
     for location in LOCATIONS:
         kind, _, matrix = location.partition(".")
         if getattr(config, f"{kind}_lora") and (not matrix or set(matrix) & set(config.attn_matrices)):

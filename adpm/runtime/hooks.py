@@ -218,4 +218,5 @@ class Hooks:
         module = self.modules[point.module]
         if point.when == "before":
             return module.register_forward_pre_hook(_Hook(self, point), with_kwargs=True)
-        return module.register_forward_hook(_Hook(self, point), with_kwargs=True)
+        # First, so that what transformers records of a layer is what the next one gets, whenever it began to record.
+        return module.register_forward_hook(_Hook(self, point), with_kwargs=True, prepend=True)

@@ -19,15 +19,32 @@ ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2
 
 # The methods, models and compositions that must pass; everything else may be reported as not yet supported.
 MODEL_TYPES: Final = set(SMALL)
-ARCHITECTURES: Final = {None, "lora"}
-PEFT_REFUSED: Final = (
-    "alora_invocation_tokens",
-    "layer_replication",
-    "target_parameters",
-    "trainable_token_indices",
-    "use_bdlora",
-    "use_qalora",
-)
+ARCHITECTURES: Final = {None, "lora", "mtl_lora", "prefix_tuning", "prompt_tuning", "reft"}
+NO_PREFIX: Final = {"distilbert", "vit", "beit", "clip"}  # whose attention takes no cache
+PEFT_REFUSED: Final = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
+PEFT_KINDS: Final = {
+    "ADALORA",
+    "BOFT",
+    "C3A",
+    "FOURIERFT",
+    "HRA",
+    "IA3",
+    "LN_TUNING",
+    "LOHA",
+    "LOKR",
+    "LORA",
+    "MISS",
+    "OFT",
+    "PREFIX_TUNING",
+    "PROMPT_TUNING",
+    "P_TUNING",
+    "RANDLORA",
+    "ROAD",
+    "SHIRA",
+    "TRAINABLE_TOKENS",
+    "VBLORA",
+    "VERA",
+}
 
 
 @dataclass(frozen=True)
@@ -101,25 +118,25 @@ class Case:
             )
         active = set(leaves_of(self.composition()))
         configs = [paths for name, paths in self.directories().items() if name in active]
-        return all(_hub_in_scope(path) for paths in configs for path in paths)
+        no_prefix = self.meta["model_type"] in NO_PREFIX
+        return all(_hub_in_scope(path, no_prefix) for paths in configs for path in paths)
 
 
 def _peft_in_scope(config: dict[str, Any]) -> bool:
     start = str(config.get("init_lora_weights")).lower()
-    changes_base = start.startswith(("pissa", "olora", "corda", "loftq"))
-    targets = config.get("target_modules") or ()
-    if not isinstance(targets, str) and "embed_tokens" in targets:
-        return False
-    return config["peft_type"] == "LORA" and not changes_base and not any(config.get(key) for key in PEFT_REFUSED)
+    changes_base = start.startswith(("corda", "loftq", "lora_ga"))
+    refused = any(config.get(key) for key in PEFT_REFUSED)
+    return config["peft_type"] in PEFT_KINDS and not changes_base and not refused
 
 
-def _hub_in_scope(directory: Path) -> bool:
+def _hub_in_scope(directory: Path, no_prefix: bool) -> bool:
     head = directory / "head_config.json"
     if head.exists():
         return bool(json.loads(head.read_text("utf-8"))["config"]["head_type"] == "classification")
     config = json.loads((directory / "adapter_config.json").read_text("utf-8"))["config"]
     parts = config["configs"] if config.get("architecture") == "union" else [config]
-    return all(part.get("architecture") in ARCHITECTURES for part in parts)
+    words = {part.get("architecture") for part in parts}
+    return words <= ARCHITECTURES and not (no_prefix and "prefix_tuning" in words)
 
 
 def _block(active: dict[str, Any]) -> Composition:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import adpm
 from adpm.core.base import BaseIdentity, Shape
 from adpm.errors import AdapterError, AdpmError, BaseMismatchError, DocumentError, NotFoundError
-from adpm.formats.adapterhub import ACTIVATION_WEIGHTS
+from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
 from adpm.formats.pickles import unpickle
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.identity import identify
@@ -161,9 +161,9 @@ def test_all_bad_settings_at_once(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"peft_type": "VERA"}, "method-unsupported"),
+        ({"peft_type": "ADAMSS"}, "method-unsupported"),
         ({"use_qalora": True}, "method-unsupported"),
-        ({"init_lora_weights": "pissa_niter_4"}, "method-unsupported"),
+        ({"init_lora_weights": "corda"}, "method-unsupported"),
         ({"layer_replication": [[0, 1]]}, "method-unsupported"),
         ({"new_feature": "on"}, "adapter-config-invalid"),
         ({"r": 0}, "adapter-config-invalid"),

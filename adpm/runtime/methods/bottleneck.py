@@ -25,7 +25,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, Bottleneck
+from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
+from adpm.formats.adapterhub_methods import Bottleneck
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.anatomy import Site
 from adpm.runtime.methods.product import multiply, start_product

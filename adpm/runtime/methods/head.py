@@ -13,7 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, HeadConfig
+from adpm.formats.adapterhub import HeadConfig
+from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
 from adpm.runtime.activations import ACTIVATIONS, Activation
 from adpm.runtime.methods.bottleneck import start_activation
 from adpm.runtime.part import Part

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from adpm.formats.adapterhub import Bottleneck
+from adpm.formats.adapterhub_methods import Bottleneck
 from adpm.runtime.part import Part
 
 __all__ = ["multiply", "start_product"]

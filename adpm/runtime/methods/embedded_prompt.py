@@ -1,0 +1,97 @@
+"""Prompt tuning in AdapterHub's form: vectors before what the embeddings give, or behind its first position.
+
+    h0' = [v_1 ... v_n, h0]   or   [h0_1, v_1 ... v_n, h0_2 ...]            v: n x size
+
+They come after positions and norm, unlike PEFT's. Every layer's mask lets them through, and lets them see all, padding
+too, as in the peer. In a stack only the first
+adapter's act, as in the peer. Sources: Lester et al. 2021 (2104.08691); ``adapters`` 1.3.0,
+``methods/prompt_tuning.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from adpm.formats.adapterhub_methods import PromptTuning
+from adpm.runtime.anatomy import Anatomy
+from adpm.runtime.hooks import Act, Point
+from adpm.runtime.methods.calls import Call, widen
+from adpm.runtime.methods.hooked import HookedPart
+
+__all__ = ["EmbeddedPromptPart", "start_embedded_prompt"]
+
+
+class EmbeddedPromptPart(HookedPart):
+    """Slot: ``vectors``, [n, size]."""
+
+    FIRST_ALONE = True
+    ALONE = True
+
+    def __init__(self, adapter: nn.Module, names: Mapping[str, str], config: PromptTuning) -> None:
+        super().__init__(adapter, names)
+        self.behind_first = config.combine == "prefix_after_bos"
+
+    def acts(self, anatomy: Anatomy) -> Iterator[Act]:
+        base = anatomy.prefix.rstrip(".")
+        yield Act(Point(base, "before"), _WidenPlain(self, Call(anatomy.modules[base])))
+        yield Act(Point(anatomy.embeddings()[0], "after"), _Insert(self))
+        for _, layer in anatomy.layers():
+            yield Act(Point(layer, "before"), _WidenMask(self, Call(anatomy.module(layer))))
+
+    def insert(self, hidden: Tensor) -> Tensor:
+        vectors = self["vectors"].to(hidden.dtype).expand(len(hidden), -1, -1)
+        cut = 1 if self.behind_first else 0
+        return torch.cat((hidden[:, :cut], vectors, hidden[:, cut:]), dim=1)
+
+
+class _Insert:
+    def __init__(self, part: EmbeddedPromptPart) -> None:
+        self.part = part
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
+        if isinstance(output, tuple):
+            return (self.part.insert(output[0]), *output[1:])
+        return self.part.insert(output)
+
+
+class _WidenPlain:
+    """Before the base: the mask of tokens."""
+
+    def __init__(self, part: EmbeddedPromptPart, call: Call) -> None:
+        self.part, self.call = part, call
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
+        kwargs = self.call.named(args, kwargs)
+        widen(kwargs, "attention_mask", len(self.part["vectors"]), 1)
+        return (), kwargs
+
+
+class _WidenMask:
+    """Before a layer: the mask that the model made, which may know nothing of the prompt's rows, or columns."""
+
+    def __init__(self, part: EmbeddedPromptPart, call: Call) -> None:
+        self.part, self.call = part, call
+
+    def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
+        kwargs = self.call.named(args, kwargs)
+        mask, count = kwargs.get("attention_mask"), len(self.part["vectors"])
+        if not isinstance(mask, Tensor):
+            return None
+        first = self.call.names[0]
+        length = kwargs[first].shape[1]
+        value = 1 if mask.dtype == torch.bool or mask.dim() == 2 else 0
+        mask = functional.pad(mask, (length - mask.shape[-1], 0), value=value)
+        if mask.dim() == 4 and mask.shape[2] > 1:
+            mask = functional.pad(mask[:, :, count - length :], (0, 0, count, 0), value=value)
+        rest = {name: value for name, value in kwargs.items() if name != first}
+        return (kwargs[first],), {**rest, "attention_mask": mask}
+
+
+def start_embedded_prompt(tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
+    """Evenly between -0.5 and 0.5."""
+    nn.init.uniform_(tensors["vectors"], -0.5, 0.5, generator=generator)

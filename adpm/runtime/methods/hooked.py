@@ -1,0 +1,27 @@
+"""Parts that bring their own hooks: they act on the model, its layers or its attention, and not on one linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from adpm.runtime.anatomy import Anatomy
+from adpm.runtime.hooks import Act
+from adpm.runtime.part import Part
+
+__all__ = ["HookedPart"]
+
+
+class HookedPart(Part):
+    """A part that says itself what it does where.
+
+    ``FIRST_ALONE``: in a stack it acts only where its adapter is the first, as in the peer. ``ALONE``: a composition
+    has room for one such part.
+    """
+
+    FIRST_ALONE: ClassVar[bool] = False
+    ALONE: ClassVar[bool] = False
+
+    def acts(self, anatomy: Anatomy) -> Iterable[Act]:
+        """The operations of this part."""
+        raise NotImplementedError
