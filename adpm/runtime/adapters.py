@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
@@ -11,15 +11,18 @@ import torch
 from torch import Generator, nn
 
 from adpm.core.base import BaseIdentity
-from adpm.core.composition import Block, Composition, leaves, parse_composition
+from adpm.core.composition import Block, Composition, Rows, blocks, leaves, parse_composition
 from adpm.errors import CompositionError, NotFoundError, UsageError
 from adpm.runtime.adapter import Adapter, blueprints_of, build
 from adpm.runtime.anatomy import HANDLE, Anatomy
 from adpm.runtime.compose import make_plan
 from adpm.runtime.create import Config, Head, new_source
+from adpm.runtime.fusion import FUSION_FILES, Fusion, new_fusion, read_fusion, save_fusion
 from adpm.runtime.hooks import Hooks, Plan
+from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.read import HEAD_CONFIG, read_adapter, read_directory
 from adpm.runtime.save import save_adapter
+from adpm.runtime.tree import last_name
 from adpm.runtime.weights import Buffer
 
 __all__ = ["Adapters", "attach"]
@@ -53,8 +56,10 @@ class Adapters(nn.Module):
         self.compositions: dict[str, Composition] = {}
         self._anatomy = Anatomy(model)
         self._hooks = Hooks(self._anatomy.modules)
+        self.fusions = nn.ModuleDict()
+        self._fusion_names: dict[str, tuple[str, ...]] = {}  # which adapters a fusion is of, by its key
         self._plans: dict[Composition, Plan] = {}
-        self._active: Composition | None = None
+        self._active: Composition | Rows | None = None
         self._untrained: _Untrained | None = None
 
     @property
@@ -67,7 +72,7 @@ class Adapters(nn.Module):
         return tuple(_name(key) for key in self.adapters)
 
     @property
-    def active(self) -> Composition | None:
+    def active(self) -> Composition | Rows | None:
         return self._active
 
     def add(
@@ -126,22 +131,77 @@ class Adapters(nn.Module):
             files = {path: data for path, data in files.items() if path != HEAD_CONFIG}
         self._keep(name, read_adapter(files, self._anatomy, source=source, base=base))
 
+    def add_fusion(
+        self,
+        names: Sequence[str],
+        config: str | Mapping[str, object] = "dynamic",
+        *,
+        generator: Generator | None = None,
+        **options: object,
+    ) -> None:
+        """Fresh weights for ``fuse`` of ``names``, in this order, instead of those that are there; train() trains them.
+
+        ``config`` is "dynamic", "static", or settings as in AdapterHub's file. Raises ``UsageError`` (``fusion-invalid``),
+        ``DocumentError`` (``adapter-config-invalid``) and ``NotFoundError`` (``adapter-not-found``).
+        """
+        self._check_attached()
+        fused = tuple(names)
+        self._keep_fusion(fused, new_fusion(fused, self._all(), config, options, self._anatomy, generator))
+
+    def read_fusion(self, directory: str | Path, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """The fusion that AdapterHub wrote into ``directory``; the names of the adapters that it fuses here.
+
+        ``names``: what the adapters are called here, in the file's order; else they are called as in the file. Errors as
+        ``read``'s, and ``UsageError`` (``fusion-invalid``).
+        """
+        files = read_directory(Path(directory), FUSION_FILES)
+        return self.read_fusion_files(files, names, source=str(directory))
+
+    def read_fusion_files(
+        self, files: Mapping[str, Buffer], names: Sequence[str] | None = None, *, source: str
+    ) -> tuple[str, ...]:
+        """The same from ``files`` in memory."""
+        self._check_attached()
+        wanted = None if names is None else tuple(names)
+        fused, fusion = read_fusion(files, wanted, self._all(), self._anatomy, source=source)
+        self._keep_fusion(fused, fusion)
+        return fused
+
+    def save_fusion(self, names: Sequence[str], directory: str | Path) -> None:
+        """Write the fusion of ``names`` so that AdapterHub reads it."""
+        key = _fusion_key(tuple(names))
+        if key not in self.fusions:
+            known = "; ".join(map(", ".join, self._fusion_names.values())) or "none"
+            raise NotFoundError("fusion-missing", f"there is no fusion of {', '.join(names)}", hint=f"there is {known}")
+        save_fusion(cast("Fusion", self.fusions[key]), self._anatomy, Path(directory))
+
     def remove(self, name: str) -> None:
         """Take an adapter off the model. Raises ``UsageError`` (``adapter-active``) while it acts."""
         self._adapter(name)
         if self._active is not None and name in leaves(self._active):
             raise UsageError("adapter-active", f"the adapter {name!r} is active", hint="activate something else first")
         del self.adapters[_key(name)]
+        for key in [key for key, names in self._fusion_names.items() if name in names]:
+            del self.fusions[key], self._fusion_names[key]
         self._plans.clear()
 
-    def activate(self, composition: str | Composition | None) -> None:
+    def activate(
+        self, composition: str | Composition | Rows | None = None, *, rows: Sequence[str | Composition | None] | None = None
+    ) -> None:
         """Make a composition act, or nothing. Cost after the first time: one assignment.
 
-        ``composition`` is a name under ``compositions``, an expression such as ``stack(en, sst)``, or a value. Raises
-        ``CompositionError`` (``composition-invalid``, ``composition-unsupported``) and ``NotFoundError``
-        (``adapter-not-found``).
+        ``composition`` is a name under ``compositions``, an expression such as ``stack(en, sst)``, or a value. ``rows``
+        instead has one for each row of the batches to come, None for the bare base: an adapter, or any expression
+        without ``parallel``; its plan is made each time. Raises ``CompositionError`` (``composition-invalid``,
+        ``composition-unsupported``, ``fusion-missing``) and ``NotFoundError`` (``adapter-not-found``).
         """
         self._check_attached()
+        if rows is not None:
+            if composition is not None:
+                raise UsageError("rows-invalid", "either a composition or rows can be active", hint="leave one out")
+            composition = Rows(tuple(None if row is None else self._resolved(row) for row in rows))
+            if not composition.parts:
+                raise UsageError("rows-invalid", "rows names no row", hint="name an adapter, or None, for each row")
         if composition is None:
             self._hooks.switch(_NOTHING)
             self._active = None
@@ -151,10 +211,12 @@ class Adapters(nn.Module):
         self._active = resolved
 
     @contextmanager
-    def using(self, composition: str | Composition | None) -> Iterator[None]:
-        """Activate ``composition`` for a while; what was active before is active again afterwards."""
+    def using(
+        self, composition: str | Composition | Rows | None = None, *, rows: Sequence[str | Composition | None] | None = None
+    ) -> Iterator[None]:
+        """Activate ``composition`` or ``rows`` for a while; what was active before is active again afterwards."""
         before = self._active
-        self.activate(composition)
+        self.activate(composition, rows=rows)
         try:
             yield
         finally:
@@ -167,19 +229,27 @@ class Adapters(nn.Module):
     def train(self, mode: bool | str | Composition = True) -> Self:
         """Train a composition: activate it, freeze everything but its adapters and their heads, set training mode.
 
+        Where it fuses, the fusion is trained and the adapters are not, as in AdapterHub; heads are.
+
         Given a boolean it is ``nn.Module.train``, which the model's own ``train()`` and ``eval()`` call.
         """
         if isinstance(mode, bool):
             return super().train(mode)
-        composition = self._resolve(mode)
+        composition = self._resolved(mode)
         self.activate(composition)
         if self._untrained is None:
             self._untrained = _Untrained(self.model)
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
+        fused = {tuple(map(last_name, block.parts)) for block in blocks(composition) if block.kind == "fuse"}
+        for key, names in self._fusion_names.items():
+            if names in fused:
+                for part in cast("Fusion", self.fusions[key]).parts.values():
+                    part.make_trainable()
         for name in leaves(composition):
             for part in self._adapter(name).parts.values():
-                part.make_trainable()
+                if not fused or isinstance(part, HeadPart):
+                    part.make_trainable()
         self.model.train()
         return self
 
@@ -200,16 +270,22 @@ class Adapters(nn.Module):
         delattr(self.model, HANDLE)
         return self.model
 
-    def _resolve(self, composition: str | Composition) -> Composition:
+    def _resolve(self, composition: str | Composition | Rows) -> Composition | Rows:
+        return composition if isinstance(composition, Rows) else self._resolved(composition)
+
+    def _resolved(self, composition: str | Composition) -> Composition:
         if isinstance(composition, Block):
             return composition
         return self.compositions.get(composition) or parse_composition(composition)
 
-    def _plan(self, composition: Composition) -> Plan:
-        plan = self._plans.get(composition)
+    def _plan(self, composition: Composition | Rows) -> Plan:
+        plan = None if isinstance(composition, Rows) else self._plans.get(composition)
         if plan is None:
-            adapters = {name: self._adapter(name) for name in self.names}
-            plan = self._plans[composition] = make_plan(composition, adapters, self._anatomy)
+            adapters = {name: self._adapter(name) for name in leaves(composition)}
+            fusions = {names: cast("Fusion", self.fusions[key]) for key, names in self._fusion_names.items()}
+            plan = make_plan(composition, adapters, fusions, self._anatomy)
+            if not isinstance(composition, Rows):  # each batch has others
+                self._plans[composition] = plan
         return plan
 
     def _adapter(self, name: str) -> Adapter:
@@ -238,6 +314,17 @@ class Adapters(nn.Module):
         if getattr(self.model, HANDLE, None) is not self:
             raise UsageError("not-attached", "this handle was unloaded", hint="attach() the model again")
 
+    def _all(self) -> dict[str, Adapter]:
+        return {name: self._adapter(name) for name in self.names}
+
+    def _keep_fusion(self, names: tuple[str, ...], fusion: Fusion) -> None:
+        key = _fusion_key(names)
+        self.fusions[key] = fusion.train() if self.model.training else fusion
+        self._fusion_names[key] = names
+        self._plans.clear()
+        if self._active is not None:
+            self.activate(self._active)
+
     def _keep(self, name: str, adapter: Adapter) -> None:
         self.adapters[_key(name)] = adapter.train() if self.model.training else adapter
 
@@ -259,6 +346,10 @@ class _Untrained:
 def _key(name: str) -> str:
     """A name as a module's name, which has no dots."""
     return name.replace(".", "%2E")
+
+
+def _fusion_key(names: tuple[str, ...]) -> str:
+    return ",".join(map(_key, names))
 
 
 def _name(key: str) -> str:

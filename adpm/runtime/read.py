@@ -28,7 +28,16 @@ from adpm.runtime.part import Blueprint
 from adpm.runtime.unpickle import unpickle
 from adpm.runtime.weights import DTYPES, Buffer, Weights, map_file
 
-__all__ = ["HEAD_CONFIG", "check_base", "read_adapter", "read_directory"]
+__all__ = [
+    "HEAD_CONFIG",
+    "Present",
+    "check_base",
+    "check_model",
+    "document",
+    "read_adapter",
+    "read_directory",
+    "weights_of",
+]
 
 CONFIG: Final = "adapter_config.json"
 HEAD_CONFIG: Final = "head_config.json"
@@ -47,9 +56,9 @@ _OLD_MODULES: Final = {
 }
 
 
-def read_directory(directory: Path) -> dict[str, Buffer]:
-    """The files in ``directory`` that an adapter may have, in memory."""
-    names = (CONFIG, HEAD_CONFIG, *_ADAPTERHUB, *_ADAPTERHUB_HEAD, *_PEFT)
+def read_directory(directory: Path, names: tuple[str, ...] | None = None) -> dict[str, Buffer]:
+    """The files in ``directory`` that an adapter may have, or those of ``names``, in memory."""
+    names = names or (CONFIG, HEAD_CONFIG, *_ADAPTERHUB, *_ADAPTERHUB_HEAD, *_PEFT)
     there = {entry.name for entry in os.scandir(directory) if entry.is_file()} if directory.is_dir() else set()
     files: dict[str, Buffer] = {name: map_file(directory / name) for name in names if name in there}
     if not files:
@@ -71,7 +80,7 @@ def read_adapter(
         check_base(base, anatomy, source)
     settings = _settings(files, anatomy, source)
     blueprints = blueprints_of(settings, anatomy)
-    present = _Present(_weights(files, settings, source), settings, anatomy)
+    present = Present(weights_of(files, _kinds(settings), source), settings, anatomy)
     if isinstance(settings.config, AdapterHubConfig) and settings.config.old_task:
         settings, blueprints = _without_unused_inverse(settings, blueprints, present)
     tensors = present.match(blueprints, source)
@@ -88,23 +97,23 @@ def check_base(base: BaseIdentity, anatomy: Anatomy, source: str) -> None:
 def _settings(files: Mapping[str, Buffer], anatomy: Anatomy, source: str) -> Source:
     if CONFIG not in files:
         raise NotFoundError("adapter-not-found", f"{source} has no {CONFIG}")
-    data, where = _document(files[CONFIG]), f"{source}/{CONFIG}"
+    data, where = document(files[CONFIG]), f"{source}/{CONFIG}"
     if any(name in files for name in _PEFT) or b'"peft_type"' in data:
         return Source(read_peft_config(data, source=where))
     config = read_adapter_config(data, source=where)
-    _check_model(config.model_type, config.hidden_size, anatomy, source)
+    check_model(config.model_type, config.hidden_size, anatomy, source)
     if HEAD_CONFIG not in files:
         return Source(config)
-    head = read_head_config(_document(files[HEAD_CONFIG]), source=f"{source}/{HEAD_CONFIG}")
+    head = read_head_config(document(files[HEAD_CONFIG]), source=f"{source}/{HEAD_CONFIG}")
     return Source(config, head)
 
 
-def _document(data: Buffer) -> bytes:
+def document(data: Buffer) -> bytes:
     """The content, or as much of it as shows that it is too long."""
     return bytes(memoryview(data)[: limits.CONFIG_BYTES + 1])
 
 
-def _check_model(model_type: str | None, hidden_size: int | None, anatomy: Anatomy, source: str) -> None:
+def check_model(model_type: str | None, hidden_size: int | None, anatomy: Anatomy, source: str) -> None:
     reason = None
     if model_type is not None and model_type != anatomy.model_type:
         reason = f"it is for model type {model_type}, and this is {anatomy.model_type}"
@@ -114,11 +123,15 @@ def _check_model(model_type: str | None, hidden_size: int | None, anatomy: Anato
         raise BaseMismatchError("base-mismatch", f"{source} was made for another base model", cause=reason)
 
 
-def _weights(files: Mapping[str, Buffer], settings: Source, source: str) -> list[Weights]:
-    """The weight files that belong to ``settings``; pickles are converted, both in one process."""
-    kinds = [_ADAPTERHUB if isinstance(settings.config, AdapterHubConfig) else _PEFT]
-    if settings.head is not None:
-        kinds.append(_ADAPTERHUB_HEAD)
+def _kinds(settings: Source) -> tuple[tuple[str, ...], ...]:
+    """Which weight files belong to ``settings``."""
+    if not isinstance(settings.config, AdapterHubConfig):
+        return (_PEFT,)
+    return (_ADAPTERHUB,) if settings.head is None else (_ADAPTERHUB, _ADAPTERHUB_HEAD)
+
+
+def weights_of(files: Mapping[str, Buffer], kinds: tuple[tuple[str, ...], ...], source: str) -> list[Weights]:
+    """One weight file of each kind, whose names stand in the order of preference; pickles are converted in one process."""
     chosen: dict[str, Buffer] = {}
     for kind in kinds:
         name = next((name for name in kind if name in files), None)
@@ -160,7 +173,7 @@ def _shown(names: list[str]) -> str:
     return ", ".join(names[: limits.DOCUMENT_FAULTS]) + (f", and {more} more" if more > 0 else "")
 
 
-class _Present:
+class Present:
     """The tensors in the files, by names as they are on this model."""
 
     def __init__(self, files: list[Weights], settings: Source, anatomy: Anatomy) -> None:
@@ -259,7 +272,7 @@ def _entry_fault(slot: Slot, entry: Entry) -> str:
 
 
 def _without_unused_inverse(
-    settings: Source, blueprints: tuple[Blueprint, ...], present: _Present
+    settings: Source, blueprints: tuple[Blueprint, ...], present: Present
 ) -> tuple[Source, tuple[Blueprint, ...]]:
     """Task adapters from before version 2 name an invertible block in their config that they do not have."""
     if any(name.startswith("invertible_adapters.") for name in present.entries):

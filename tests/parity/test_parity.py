@@ -18,6 +18,7 @@ from adpm.runtime.read import read_directory
 from adpm.runtime.unpickle import unpickle
 from adpm.runtime.weights import Buffer
 from tests.parity.corpus import ROOT, Case, cases
+from tests.parity.peer_average import divide_again
 
 UNSUPPORTED = {"method-unsupported", "family-unsupported", "composition-unsupported"}
 CASES = list(cases())
@@ -64,6 +65,8 @@ def read_all(handle: Adapters, case: Case) -> None:
         for directory in directories:
             files |= read_directory(directory)
         handle.read_files(files, name, source=case.id)
+    for directory in case.fusions():
+        handle.read_fusion(directory)
 
 
 def outputs_of(model: nn.Module, case: Case) -> dict[str, torch.Tensor]:
@@ -88,10 +91,10 @@ def compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], t
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
-def test_parity(case: Case) -> None:
+def test_parity(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    if case.rows and not case.in_scope():
-        pytest.skip("not yet supported: an adapter for each row")
+    if case.divides_again:
+        divide_again(monkeypatch)
     model = base_of(case)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     expected = load_file(case.directory / "expected.safetensors")
