@@ -35,7 +35,7 @@ pytestmark = [
 def pickles() -> dict[bytes, bytes]:
     """All pickles of the corpus, converted in one process; the tests of conversion itself are elsewhere."""
     found: dict[str, Buffer] = {}
-    for path in sorted(ROOT.glob("adapters-*/*/*/*/*.bin")):
+    for path in sorted(ROOT.glob("adapters-*/**/*.bin")):
         found[str(path)] = path.read_bytes()
     converted = unpickle(found, source=str(ROOT))
     return {bytes(found[name]): data for name, data in converted.items()}
