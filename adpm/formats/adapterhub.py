@@ -20,24 +20,27 @@ from adpm.formats.reader import Decoder, Document, Fields, Node, flag, integer, 
 
 __all__ = [
     "ACTIVATION_WEIGHTS",
+    "CODE",
+    "VERSION",
+    "WIDTH",
     "NAMED",
     "AdapterHubConfig",
     "Bottleneck",
-    "HeadConfig",
     "LowRank",
     "Method",
+    "activation",
     "close_unless_off",
-    "head_of",
     "method_of",
     "method_value",
+    "open_config",
+    "probability",
     "read_adapter_config",
-    "read_head_config",
+    "values_of",
     "write_adapter_config",
-    "write_head_config",
 ]
 
-_CODE: Final = "adapter-config-invalid"
-_VERSION: Final = "adapters.1.3.0"  # what files that adpm writes say; it decides how a reader treats LoRA's alpha
+CODE: Final = "adapter-config-invalid"
+VERSION: Final = "adapters.1.3.0"  # what files that adpm writes say; it decides how a reader treats LoRA's alpha
 
 # Every activation of transformers 4.57 to 5.x and AdapterHub's own, with the weights it has (name -> shape).
 _WEIGHTLESS: Final = (
@@ -162,21 +165,6 @@ class AdapterHubConfig:
     old_task: bool = False  # a task adapter from before v2: its config names inverse blocks that its file lacks
 
 
-@dataclass(frozen=True, slots=True)
-class HeadConfig:
-    """One ``head_config.json`` of a classification head."""
-
-    name: str
-    num_labels: int = 2
-    layers: int = 2
-    activation_function: str | None = "tanh"
-    label2id: tuple[tuple[str, int], ...] | None = None
-    use_pooler: bool = False
-    bias: bool = True
-    dropout_prob: float | None = None
-    hidden_size: int | None = None
-
-
 _SEQUENTIAL: Final = Bottleneck(False, True, 16, "relu", original_ln_before=True)
 _DOUBLE: Final = Bottleneck(True, True, 16, "swish")
 _PARALLEL: Final = Bottleneck(False, True, 2, "relu", init_weights="mam_adapter", is_parallel=True, scaling=4.0)
@@ -251,7 +239,7 @@ def _residual(node: Node) -> bool | str:
     return one_of("post_add")(node) if isinstance(node.value, str) else flag(node)
 
 
-_WIDTH: Final = integer(1, limits.TENSOR_WIDTH)
+WIDTH: Final = integer(1, limits.TENSOR_WIDTH)
 _LAYERS: Final = list_of(integer(0))
 _SEED: Final = integer(0)
 _BOTTLENECK: Final[dict[str, Decoder[Any]]] = {
@@ -266,17 +254,17 @@ _BOTTLENECK: Final[dict[str, Decoder[Any]]] = {
     "inv_adapter_reduction_factor": positive,
     "leave_out": _LAYERS,
     "dropout": probability,
-    "phm_dim": _WIDTH,
+    "phm_dim": WIDTH,
     "phm_c_init": one_of("normal", "uniform"),
     "phm_init_range": number,
     "hypercomplex_nonlinearity": one_of("phm", "glorot-normal", "glorot-uniform", "normal"),
-    "phm_rank": _WIDTH,
+    "phm_rank": WIDTH,
     "stochastic_depth": probability,
 }
 _LOW_RANK: Final[dict[str, Decoder[Any]]] = {
     **{field.name: flag for field in fields(LowRank) if field.type == "bool"},
     "leave_out": _LAYERS,
-    "r": _WIDTH,
+    "r": WIDTH,
     "alpha": number,
     "dropout": probability,
     "attn_matrices": list_of(one_of("q", "k", "v", "o")),
@@ -287,17 +275,7 @@ _LOW_RANK: Final[dict[str, Decoder[Any]]] = {
     "vera_b": number,
     "dtype": text,
 }
-_HEAD: Final[dict[str, Decoder[Any]]] = {
-    "num_labels": _WIDTH,
-    "layers": integer(1, 100),
-    "activation_function": activation,
-    "use_pooler": flag,
-    "bias": flag,
-    "dropout_prob": probability,
-}
-
-
-def _values(table: Mapping[str, Decoder[Any]], found: Fields) -> dict[str, Any]:
+def values_of(table: Mapping[str, Decoder[Any]], found: Fields) -> dict[str, Any]:
     """The keys of ``table`` that ``found`` states; null is false for a flag and absent for anything else."""
     out: dict[str, Any] = {}
     for key, decoder in table.items():
@@ -344,7 +322,7 @@ def _method(node: Node) -> Method:
 
 
 def _low_rank(found: Fields, node: Node) -> LowRank:
-    method = LowRank(**_values(_LOW_RANK, found))
+    method = LowRank(**values_of(_LOW_RANK, found))
     close_unless_off(node, (*_LOW_RANK, "architecture"))
     if method.composition_mode == "scale" and (method.r != 1 or method.use_dora or method.dropout):
         node.fail("composition_mode 'scale' needs r = 1 and neither dropout nor use_dora")
@@ -352,7 +330,7 @@ def _low_rank(found: Fields, node: Node) -> LowRank:
 
 
 def _bottleneck(found: Fields, node: Node) -> Bottleneck:
-    values = _values(_BOTTLENECK, found)
+    values = values_of(_BOTTLENECK, found)
     required = dict.fromkeys(("mh_adapter", "output_adapter", "reduction_factor", "non_linearity"))
     for key in required:
         if cast("dict[str, object]", node.value).get(key) is None:
@@ -387,14 +365,14 @@ def method_of(value: Mapping[str, Any], *, source: str) -> Method:
     Raises ``DocumentError`` (``adapter-config-invalid``) and ``AdapterError`` (``method-unsupported``).
     """
     _refuse_unsupported(value, source)
-    document = Document(dict(value), source=source, code=_CODE)
+    document = Document(dict(value), source=source, code=CODE)
     method = document.root.decode(_method)
     document.finish()
     return cast("Method", method)
 
 
-def _open(data: bytes, source: str) -> tuple[Document, Fields]:
-    document = open_json(data, source=source, code=_CODE, limit=limits.CONFIG_BYTES)
+def open_config(data: bytes, source: str) -> tuple[Document, Fields]:
+    document = open_json(data, source=source, code=CODE, limit=limits.CONFIG_BYTES)
     found = document.root.decode(Node.fields)
     document.finish()
     return document, cast("Fields", found)
@@ -406,7 +384,7 @@ def read_adapter_config(data: bytes, *, source: str) -> AdapterHubConfig:
     Old files are read as they were meant: nested invertible blocks, renamed activations, and LoRA from before 1.1.0,
     which was trained with alpha = r whatever it says.
     """
-    document, found = _open(data, source)
+    document, found = open_config(data, source)
     _refuse_unsupported(cast("dict[str, object]", document.root.value).get("config"), source)
     methods = found.need("config", _methods)
     version = found.get("version", text)
@@ -415,7 +393,7 @@ def read_adapter_config(data: bytes, *, source: str) -> AdapterHubConfig:
         methods=methods,
         model_type=found.get("model_type", text),
         model_name=found.get("model_name", text),
-        hidden_size=found.get("hidden_size", _WIDTH),
+        hidden_size=found.get("hidden_size", WIDTH),
         old_task=found.get("type", text) == "text_task",
     )
     document.finish()
@@ -432,49 +410,6 @@ def _as_meant(method: Method, version: str | None) -> Method:
             old = False
         return replace(method, alpha=method.r) if old else method
     return method
-
-
-def read_head_config(data: bytes, *, source: str) -> HeadConfig:
-    """Read ``head_config.json``. Heads of other kinds raise ``AdapterError`` (``method-unsupported``)."""
-    document, found = _open(data, source)
-    values = cast("dict[str, object]", document.root.value)
-    config = values.get("config")
-    kind = config.get("head_type") if isinstance(config, dict) else values.get("model_class")
-    if isinstance(kind, str) and kind != "classification":
-        raise AdapterError(
-            "method-unsupported",
-            f"{source} is a head of the type {kind!r}, which adpm does not run yet",
-            hint="classification heads are what it runs; with_head=False reads the adapter without its head",
-        )
-    head = found.need("config", _head)
-    name = found.get("name", text, default="default")
-    hidden_size = found.get("hidden_size", _WIDTH)
-    document.finish()
-    return replace(head, name=name, hidden_size=hidden_size)
-
-
-def head_of(value: Mapping[str, Any], *, source: str) -> HeadConfig:
-    """A classification head's settings as a value; ``value`` is what stands under ``config`` in a file."""
-    document = Document({"head_type": "classification", **value}, source=source, code=_CODE)
-    head = document.root.decode(_head)
-    document.finish()
-    return cast("HeadConfig", head)
-
-
-def _head(node: Node) -> HeadConfig:
-    found = node.fields()
-    found.need("head_type", one_of("classification"))
-    values = _values(_HEAD, found)
-    if "activation_function" in found and "activation_function" not in values:
-        values["activation_function"] = None
-    labels = found.get("label2id", _labels)
-    close_unless_off(node, (*_HEAD, "head_type", "label2id"))
-    return HeadConfig(name="default", label2id=labels, **values)
-
-
-def _labels(node: Node) -> tuple[tuple[str, int], ...]:
-    out = [(str(child.path[-1]), child.decode(integer(0))) for child in node.children()]
-    return tuple(sorted((label, number) for label, number in out if number is not None))
 
 
 def method_value(method: Method) -> dict[str, Any]:
@@ -501,24 +436,6 @@ def write_adapter_config(config: AdapterHubConfig, *, model_class: str) -> bytes
             "model_name": config.model_name,
             "model_type": config.model_type,
             "name": config.name,
-            "version": _VERSION,
-        }
-    )
-
-
-def write_head_config(head: HeadConfig, *, model_class: str, model_type: str | None, model_name: str | None) -> bytes:
-    """The bytes of a ``head_config.json`` that AdapterHub and adpm read as ``head``."""
-    values: dict[str, Any] = {key: getattr(head, key) for key in _HEAD}
-    values["head_type"] = "classification"
-    values["label2id"] = None if head.label2id is None else dict(head.label2id)
-    return pretty(
-        {
-            "config": values,
-            "hidden_size": head.hidden_size,
-            "model_class": model_class,
-            "model_name": model_name,
-            "model_type": model_type,
-            "name": head.name,
-            "version": _VERSION,
+            "version": VERSION,
         }
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ from adpm.runtime.methods.inverse import InversePart
 from adpm.runtime.methods.low_rank import LowRankPart
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 from adpm.runtime.outputs import head_points
-from adpm.runtime.parallel import Widening, branches_of, has_parallel, repeated
+from adpm.runtime.parallel import After, Widening, branches_of, has_parallel, repeated
 from adpm.runtime.tree import leaves_of, place
 
 __all__ = ["make_plan"]
@@ -89,7 +90,8 @@ def make_plan(
         points = widening.add_to(points)
     speaking = place(composition, heads.get, None)
     if speaking is not None:
-        points |= head_points(list(leaves_of(speaking))[-1].part, anatomy)
+        for point, act in head_points(speaking, partial(_undo, composition, inverses), anatomy).items():
+            points[point] = After(points[point], act) if point in points else act
     return Plan(points)
 
 
@@ -203,6 +205,19 @@ def _inverse(
         branches = tuple(_inverse(part, inverses) for part in own)
         return None if all(branch is None for branch in branches) else _InverseFork(composition, branches)
     return _inverse(composition.parts[0], inverses)
+
+
+def _undo(
+    composition: Composition | Rows, inverses: Mapping[str, InversePart], block: Block | Rows | None, number: int
+) -> Callable[[Tensor], Tensor] | None:
+    """The way back before a language head's last layer: for everything, or for a branch of ``block``."""
+    own: Composition | Rows | None = composition
+    if isinstance(block, Rows):
+        own = list(dict.fromkeys(block.parts))[number]
+    elif block is not None and block.kind == "batch":
+        own = block.parts[number]
+    act = _inverse(own, inverses)
+    return None if act is None else act.backwards
 
 
 class _InverseFork:

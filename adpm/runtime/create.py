@@ -12,12 +12,11 @@ from adpm.formats.adapterhub import (
     NAMED,
     AdapterHubConfig,
     Bottleneck,
-    HeadConfig,
     LowRank,
-    head_of,
     method_of,
     method_value,
 )
+from adpm.formats.adapterhub_heads import LANGUAGE_HEADS, HeadConfig, head_of
 from adpm.formats.peft import PeftLora, lora_of, lora_value
 from adpm.runtime.adapter import Source
 from adpm.runtime.anatomy import Anatomy
@@ -77,4 +76,8 @@ def _head(name: str, head: Head, anatomy: Anatomy) -> HeadConfig | None:
     if not isinstance(head, HeadConfig):
         settings = {"num_labels": head} if isinstance(head, int) else dict(head)
         head = head_of(settings, source=f"the head of {name!r}")
+    if head.head_type in LANGUAGE_HEADS:
+        words = head.vocab_size or getattr(anatomy.config, "vocab_size", None)
+        inner = head.embedding_size or getattr(anatomy.config, "embedding_size", None) or anatomy.hidden_size
+        head = replace(head, vocab_size=words, embedding_size=None if head.head_type == "seq2seq_lm" else inner)
     return replace(head, name=name, hidden_size=anatomy.hidden_size)

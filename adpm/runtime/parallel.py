@@ -22,7 +22,7 @@ from adpm.runtime.anatomy import Anatomy, Site
 from adpm.runtime.hooks import Point
 from adpm.runtime.tree import Chain, Fork
 
-__all__ = ["Widening", "branches_of", "has_parallel", "repeated"]
+__all__ = ["After", "Widening", "branches_of", "has_parallel", "repeated"]
 
 # Arguments of layers and decoders that have a row for each text; others may have as many rows by chance.
 _BY_ROW: Final = frozenset(
@@ -149,7 +149,7 @@ class Widening:
 def _first(points: dict[Point, Callable[..., Any]], point: Point, act: Callable[..., Any]) -> None:
     """Let ``act`` be what acts first at ``point``."""
     if point in points:
-        act = (_Before if point.when == "before" else _After)(act, points[point])
+        act = (_Before if point.when == "before" else After)(act, points[point])
     points[point] = act
 
 
@@ -215,7 +215,7 @@ class _Before:
         return again if again is not None else changed
 
 
-class _After(_Before):
+class After(_Before):
     """Two operations after one module."""
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # type: ignore[override]  # the other kind of hook

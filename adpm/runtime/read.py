@@ -15,7 +15,8 @@ from torch import Tensor
 from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
-from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, read_adapter_config, read_head_config
+from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, read_adapter_config
+from adpm.formats.adapterhub_heads import read_head_config
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft import read_peft_config
 from adpm.formats.safetensors import Tensor as Entry

@@ -126,7 +126,7 @@ def _peft_in_scope(config: dict[str, Any]) -> bool:
 def _hub_in_scope(directory: Path) -> bool:
     head = directory / "head_config.json"
     if head.exists():
-        return bool(json.loads(head.read_text("utf-8"))["config"]["head_type"] == "classification")
+        return "head_type" in json.loads(head.read_text("utf-8"))["config"]
     config = json.loads((directory / "adapter_config.json").read_text("utf-8"))["config"]
     parts = config["configs"] if config.get("architecture") == "union" else [config]
     return all(part.get("architecture") in ARCHITECTURES for part in parts)

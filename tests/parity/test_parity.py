@@ -74,7 +74,9 @@ def outputs_of(model: nn.Module, case: Case) -> dict[str, torch.Tensor]:
     kwargs: dict[str, Any] = {"output_hidden_states": True, **case.forward_kwargs}
     with torch.no_grad():
         out = model(**inputs, **kwargs)
-    found = {key: value for key, value in out.items() if isinstance(value, torch.Tensor)}
+    heads = enumerate(out.get("head_outputs") or ())
+    found = {f"head{i}.{key}": value for i, head in heads for key, value in head.items()}
+    found |= {key: value for key, value in out.items() if isinstance(value, torch.Tensor)}
     for key, value in out.items():
         if isinstance(value, tuple):
             found |= {f"{key}.{i}": state for i, state in enumerate(value) if isinstance(state, torch.Tensor)}
