@@ -275,6 +275,8 @@ _LOW_RANK: Final[dict[str, Decoder[Any]]] = {
     "vera_b": number,
     "dtype": text,
 }
+
+
 def values_of(table: Mapping[str, Decoder[Any]], found: Fields) -> dict[str, Any]:
     """The keys of ``table`` that ``found`` states; null is false for a flag and absent for anything else."""
     out: dict[str, Any] = {}

@@ -186,7 +186,10 @@ class Adapters(nn.Module):
         self._plans.clear()
 
     def activate(
-        self, composition: str | Composition | Rows | None = None, *, rows: Sequence[str | Composition | None] | None = None
+        self,
+        composition: str | Composition | Rows | None = None,
+        *,
+        rows: Sequence[str | Composition | None] | None = None,
     ) -> None:
         """Make a composition act, or nothing. Cost after the first time: one assignment.
 
@@ -212,7 +215,10 @@ class Adapters(nn.Module):
 
     @contextmanager
     def using(
-        self, composition: str | Composition | Rows | None = None, *, rows: Sequence[str | Composition | None] | None = None
+        self,
+        composition: str | Composition | Rows | None = None,
+        *,
+        rows: Sequence[str | Composition | None] | None = None,
     ) -> Iterator[None]:
         """Activate ``composition`` or ``rows`` for a while; what was active before is active again afterwards."""
         before = self._active

@@ -170,9 +170,7 @@ class SumFork:
 
     def __init__(self, fork: Fork[BottleneckPart]) -> None:
         self.division = Division(fork.block)
-        self.parts = tuple(
-            branch.part if isinstance(branch, Leaf) else _alone(branch) for branch in fork.branches
-        )
+        self.parts = tuple(branch.part if isinstance(branch, Leaf) else _alone(branch) for branch in fork.branches)
 
     def __call__(self, x: Tensor) -> Tensor:
         pieces = self.division.divide(x)

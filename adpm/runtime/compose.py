@@ -180,9 +180,7 @@ class _General:
         return self.result.take()
 
 
-def _inverse_points(
-    composition: Composition | Rows, inverses: Mapping[str, InversePart], anatomy: Anatomy
-) -> Points:
+def _inverse_points(composition: Composition | Rows, inverses: Mapping[str, InversePart], anatomy: Anatomy) -> Points:
     """The first adapter's block acts, as in the peer; under batch and rows that of each branch on its own rows."""
     act = _inverse(composition, inverses)
     if act is None:

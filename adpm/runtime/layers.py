@@ -121,7 +121,5 @@ class _Fork:
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
         pieces = zip(self.branches, self.division.divide(args[0]), self.division.divide(output), strict=True)
-        outs = [
-            own if branch is None else branch(layer, (x, *args[1:]), kwargs, own) for branch, x, own in pieces
-        ]
+        outs = [own if branch is None else branch(layer, (x, *args[1:]), kwargs, own) for branch, x, own in pieces]
         return self.division.join(outs)

@@ -232,9 +232,7 @@ class _Single(_Acts):
 class _Several(_Acts):
     """A head for each branch's rows."""
 
-    def __init__(
-        self, block: Block | Rows, heads: Sequence[tuple[HeadPart | None, Undo | None]], view: _View
-    ) -> None:
+    def __init__(self, block: Block | Rows, heads: Sequence[tuple[HeadPart | None, Undo | None]], view: _View) -> None:
         super().__init__(view)
         self.division = Division(block)
         self.copies = self.division.kind == "parallel"

@@ -60,7 +60,11 @@ def test_weights_keep_their_value(block: Block, text: str) -> None:
         ("stack(a, b", 11, "expected ',' or ')'"),
         ("stack(a))", 9, "expected the end"),
         ("a b", 3, "expected the end"),
-        ("  chain(a, b)", 3, "'chain' is no operator; operators are average, batch, fuse, parallel, skip, split, stack"),
+        (
+            "  chain(a, b)",
+            3,
+            "'chain' is no operator; operators are average, batch, fuse, parallel, skip, split, stack",
+        ),
         ("split(a, b)", 8, "expected ':'"),
         ("stack(a: 1)", 8, "expected ',' or ')'"),
         ("split(a:  x)", 11, "'x' is not a number"),

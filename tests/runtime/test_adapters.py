@@ -340,7 +340,11 @@ def test_remove() -> None:
         (lambda h: h.activate("fuse(ho, pf)"), CompositionError, "fusion-missing"),
         (lambda h: h.activate("fuse(lo, pf)"), CompositionError, "composition-unsupported"),
         (lambda h: h.activate("batch(parallel(ho, pf): 1, lo: 1)"), CompositionError, "composition-unsupported"),
-        (lambda h: h.activate("stack(batch(lo: 1, pf: 2), batch(lo: 2, pf: 1))"), CompositionError, "composition-unsupported"),
+        (
+            lambda h: h.activate("stack(batch(lo: 1, pf: 2), batch(lo: 2, pf: 1))"),
+            CompositionError,
+            "composition-unsupported",
+        ),
         (lambda h: h.activate("ho", rows=["pf"]), UsageError, "rows-invalid"),
         (lambda h: h.activate(rows=[]), UsageError, "rows-invalid"),
         (lambda h: h.activate(rows=["parallel(ho, pf)"]), CompositionError, "composition-unsupported"),

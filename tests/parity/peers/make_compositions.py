@@ -94,7 +94,14 @@ def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def randomise_adapters(model: Any) -> None:
     for name, parameter in model.named_parameters():
-        marks = (".adapters.", ".loras.", "invertible_adapters.", "shared_parameters.", "heads.", "adapter_fusion_layer.")
+        marks = (
+            ".adapters.",
+            ".loras.",
+            "invertible_adapters.",
+            "shared_parameters.",
+            "heads.",
+            "adapter_fusion_layer.",
+        )
         if any(mark in f".{name}" for mark in marks):
             noise = torch.randn_like(parameter) * 0.3
             ones = parameter.dim() == 1 and "norm" in name and name.endswith("weight")
