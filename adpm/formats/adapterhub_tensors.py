@@ -15,6 +15,7 @@ __all__ = [
     "Slot",
     "activation_slots",
     "bottleneck_slots",
+    "fused_slots",
     "inverse_slots",
     "linear_slots",
     "low_rank_slots",
@@ -152,6 +153,19 @@ def low_rank_slots(config: LowRank, inputs: int, outputs: int) -> tuple[Slot, ..
         out.append(Slot("magnitude", "m.weight", (outputs, 1)))
     if config.use_gating:
         out += linear_slots("gate", "gate", 1, inputs)
+    return tuple(out)
+
+
+def fused_slots(config: LowRank, inputs: int, widths: tuple[int, ...]) -> tuple[Slot, ...]:
+    """The tensors on a layer that makes q, k and v at once; ``widths`` are those of the matrices that change."""
+    out: list[Slot] = []
+    if config.composition_mode == "scale":
+        out.append(Slot("vector", "lora_B", (sum(widths), 1)))
+    else:
+        out.append(Slot("A", "lora_A", (config.r * len(widths), inputs)))
+        out.append(Slot("B", "lora_B", (sum(widths), config.r)))
+    if config.use_gating:
+        out += linear_slots("gate", "gate", len(widths), inputs)
     return tuple(out)
 
 

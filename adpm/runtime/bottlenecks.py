@@ -26,7 +26,7 @@ from adpm.runtime.methods.bottleneck import BottleneckPart, Norm
 from adpm.runtime.methods.fusion import FusionPart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node, last_name, leaves_of
 
-__all__ = ["Bottlenecks", "Fusions", "Site", "check_norms", "sum_form"]
+__all__ = ["Bottlenecks", "Fusions", "RunTree", "check_norms", "sum_form"]
 
 Bottlenecks = Chain[BottleneckPart]
 Fusions = Mapping[tuple[str, ...], FusionPart]  # at one place, by the names of the adapters that they fuse
@@ -41,7 +41,7 @@ class _State(NamedTuple):
     residual: Tensor | None
 
 
-class Site:
+class RunTree:
     """The general form: h' from h and r."""
 
     def __init__(self, tree: Bottlenecks, fusions: Fusions, norm: Norm | None) -> None:

@@ -1,18 +1,10 @@
-"""A composition of adapters to a plan: which hook points it needs, and the operation at each.
-
-A site where bottlenecks act is lowered to the cheapest form that is exact (``bottlenecks.py`` has the rules):
-
-* *sum*: every adapter maps h + r to h + r + change(N(h + r)): one hook after the norm N, whose input is h + r and whose
-  output is N(h + r), does all;
-* *hidden*: every adapter looks at h alone: one hook on what makes h does all;
-* *general*: r is captured on its way into the sub-layer, so that the hook on what makes h has both.
-"""
+"""A composition of adapters to a plan: which hook points it needs, and the operation at each."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,26 +13,43 @@ from torch import Tensor, nn
 from adpm.core.composition import Block, Composition, Rows, leaves
 from adpm.errors import NotFoundError
 from adpm.runtime.adapter import Adapter
-from adpm.runtime.anatomy import Anatomy, output_embeddings
-from adpm.runtime.anatomy import Site as Place
-from adpm.runtime.bottlenecks import Bottlenecks, Fusions, Site, check_norms, sum_form
+from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
 from adpm.runtime.division import Division
 from adpm.runtime.fusion import Fusion
-from adpm.runtime.hooks import Capture, Plan, Point
+from adpm.runtime.hooks import Act, Plan, Point, plan_of
 from adpm.runtime.layers import LayerPart, after_layer
 from adpm.runtime.methods.bottleneck import BottleneckPart
-from adpm.runtime.methods.fusion import FusionPart
+from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.methods.inverse import InversePart
 from adpm.runtime.methods.low_rank import LowRankPart
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 from adpm.runtime.outputs import head_points
-from adpm.runtime.parallel import After, Widening, branches_of, has_parallel, repeated
-from adpm.runtime.tree import leaves_of, place
+from adpm.runtime.parallel import Widening, branches_of, has_parallel
+from adpm.runtime.sublayer import embeddings_acts, sublayer_acts
+from adpm.runtime.tree import place
 
 __all__ = ["make_plan"]
 
-Points = dict[Point, Callable[..., Any]]
+
+class _Parts:
+    """What the adapters of a composition have, by place and then by adapter."""
+
+    def __init__(self, names: Sequence[str], adapters: Mapping[str, Adapter]) -> None:
+        self.sites: dict[Site, dict[str, BottleneckPart]] = defaultdict(dict)
+        self.layers: dict[str, dict[str, tuple[LayerPart, ...]]] = defaultdict(dict)
+        self.heads: dict[str, HeadPart] = {}
+        self.inverses: dict[str, InversePart] = {}
+        for name in names:
+            for part in adapters[name].parts.values():
+                if isinstance(part, BottleneckPart):
+                    self.sites[part.site][name] = part
+                elif isinstance(part, (LowRankPart, FusedPart, BiasPart, ModulePart)):
+                    self.layers[part.layer][name] = (*self.layers[part.layer].get(name, ()), part)
+                elif isinstance(part, HeadPart):
+                    self.heads[name] = part
+                elif isinstance(part, InversePart):
+                    self.inverses[name] = part
 
 
 def make_plan(
@@ -57,143 +66,49 @@ def make_plan(
             known = ", ".join(sorted(adapters)) or "none"
             raise NotFoundError("adapter-not-found", f"the model has no adapter {name!r}", hint=f"it has {known}")
     count = branches_of(composition)
-    sites: dict[Place, dict[str, BottleneckPart]] = defaultdict(dict)
-    layers: dict[str, dict[str, tuple[LayerPart, ...]]] = defaultdict(dict)
-    heads: dict[str, HeadPart] = {}
-    inverses: dict[str, InversePart] = {}
-    for name in names:
-        for part in adapters[name].parts.values():
-            if isinstance(part, BottleneckPart):
-                sites[part.site][name] = part
-            elif isinstance(part, (LowRankPart, BiasPart, ModulePart)):
-                layers[part.layer][name] = (*layers[part.layer].get(name, ()), part)
-            elif isinstance(part, HeadPart):
-                heads[name] = part
-            elif isinstance(part, InversePart):
-                inverses[name] = part
-    points: Points = _inverse_points(composition, inverses, anatomy)
     widening = None if count == 1 else Widening(count, anatomy)
-    for layer, found in layers.items():
-        tree = place(composition, found.get, _layer_number(layer))
+    parts = _Parts(names, adapters)
+    acts = [*_inverse_acts(_inverse(composition, parts.inverses), anatomy)]
+    numbers = _LayerNumbers(anatomy)
+    for layer, found in parts.layers.items():
+        tree = place(composition, found.get, numbers.of(layer))
         if tree is not None:
-            points[Point(layer, "after")] = after_layer(tree)
+            acts.append(Act(Point(layer, "after"), after_layer(tree)))
             if widening is not None and has_parallel(tree):
                 widening.see(layer)
-    for site, parts in sites.items():
-        here = place(composition, parts.get, site.layer)
+    for site, bottlenecks in parts.sites.items():
+        here = place(composition, bottlenecks.get, site.layer)
         if here is not None:
             key = site.adapters.replace(".", "/")
-            found_here = {names: own for names, fusion in fusions.items() if (own := fusion.parts.get(key))}
-            wide = widening if has_parallel(here) else None
-            points |= _bottleneck_points(site, here, found_here, anatomy.module(site.norm), wide)
+            fusing = {fused: own for fused, fusion in fusions.items() if (own := fusion.parts.get(key))}
+            acts += sublayer_acts(site, here, fusing, anatomy, widening if has_parallel(here) else None)
     if widening is not None:
-        points = widening.add_to(points)
-    speaking = place(composition, heads.get, None)
+        acts += widening.acts()
+    speaking = place(composition, parts.heads.get, None)
     if speaking is not None:
-        for point, act in head_points(speaking, partial(_undo, composition, inverses), anatomy).items():
-            points[point] = After(points[point], act) if point in points else act
-    return Plan(points)
+        undo = partial(_undo, composition, parts.inverses)
+        acts += [Act(point, call) for point, call in head_points(speaking, undo, anatomy).items()]
+    return plan_of(acts)
 
 
-def _layer_number(name: str) -> int | None:
-    """The number of the layer that a module is in: the first one in its name."""
-    found = re.search(r"\.([0-9]+)\.", f".{name}.")
-    return None if found is None else int(found[1])
+class _LayerNumbers:
+    """In which layer a module is: by the family's table, or without one by the first number in its name."""
 
+    def __init__(self, anatomy: Anatomy) -> None:
+        known = anatomy.table is not None
+        self.layers = {f"{path}.": number for number, path in anatomy.layers()} if known else {}
 
-def _bottleneck_points(
-    site: Place, tree: Bottlenecks, fusions: Fusions, norm: nn.Module, widening: Widening | None
-) -> Points:
-    parts = [leaf.part for leaf in leaves_of(tree)]
-    normed_last = check_norms(tree, site.name)
-    changes = sum_form(tree, fusions) if normed_last else None
-    if changes is not None:
-        act = _Sum(changes)
-        if widening is not None:
-            widening.see_sum(site, act, tree)
-        return {Point(site.norm, "after"): act}
-    if widening is not None:
-        widening.see(site.norm)
-    if normed_last and all(part.needs_hidden_alone for part in parts):
-        return {Point(site.hidden, "after"): _Hidden(Site(tree, fusions, None))}
-    general = _General(site, Site(tree, fusions, norm.forward))
-    points: Points = {
-        Point(site.residual, "before"): general.before,
-        Point(site.hidden, "after"): general.after_hidden,
-    }
-    if normed_last:
-        return points
-    points[Point(site.norm, "after")] = general.after_norm
-    return points
-
-
-class _Sum:
-    """After the norm: its input is the sum, its output the normed sum."""
-
-    def __init__(self, changes: tuple[Callable[[Tensor], Tensor], ...]) -> None:
-        self.changes = changes
-        self.wide_from: tuple[int, int] | None = None  # before which change to repeat the rows, and how often
-
-    def __call__(self, norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
-        total = args[0]
-        for number, change in enumerate(self.changes):
-            if self.wide_from is not None and number == self.wide_from[0]:
-                total, output = repeated(total, self.wide_from[1]), repeated(output, self.wide_from[1])
-            total = total + change(output)
-            output = norm.forward(total)
-        return output
-
-
-class _Hidden:
-    """After what makes h: no adapter needs more."""
-
-    def __init__(self, run: Site) -> None:
-        self.run = run
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
-        hidden = self.run(output[0] if isinstance(output, tuple) else output, None)
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-
-class _General:
-    """Three hooks that hand on what the next one needs."""
-
-    def __init__(self, site: Place, run: Site) -> None:
-        self.position, self.keywords = site.position, site.keywords
-        self.run = run
-        self.residual = Capture()
-        self.result = Capture()
-
-    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - a hook's
-        if self.position < len(args):
-            self.residual.put(args[self.position])
-        else:
-            self.residual.put(next(kwargs[word] for word in self.keywords if word in kwargs))
-
-    def after_hidden(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
-        hidden = output[0] if isinstance(output, tuple) else output
-        hidden = self.run(hidden, self.residual.take())
-        self.result.put(hidden)
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-    def after_norm(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
-        return self.result.take()
-
-
-def _inverse_points(composition: Composition | Rows, inverses: Mapping[str, InversePart], anatomy: Anatomy) -> Points:
-    """The first adapter's block acts, as in the peer; under batch and rows that of each branch on its own rows."""
-    act = _inverse(composition, inverses)
-    if act is None:
-        return {}
-    points: Points = {Point(anatomy.prefix + anatomy.family().embeddings, "after"): _Forwards(act)}
-    for name in output_embeddings(anatomy):
-        points[Point(name, "before")] = _Backwards(act)
-    return points
+    def of(self, module: str) -> int | None:
+        if self.layers:
+            return next((number for path, number in self.layers.items() if module.startswith(path)), None)
+        found = re.search(r"\.([0-9]+)\.", f".{module}.")
+        return None if found is None else int(found[1])
 
 
 def _inverse(
     composition: Composition | Rows | None, inverses: Mapping[str, InversePart]
 ) -> InversePart | _InverseFork | None:
+    """The first adapter's block, as in the peer; under batch and rows that of each branch on its own rows."""
     if composition is None:
         return None
     if isinstance(composition, str):
@@ -218,6 +133,14 @@ def _undo(
     return None if act is None else act.backwards
 
 
+def _inverse_acts(act: InversePart | _InverseFork | None, anatomy: Anatomy) -> Iterator[Act]:
+    if act is None:
+        return
+    yield from embeddings_acts(act.forwards, anatomy)
+    for name in output_embeddings(anatomy):
+        yield Act(Point(name, "before"), _Backwards(act))
+
+
 class _InverseFork:
     """A block for each branch's rows."""
 
@@ -234,17 +157,9 @@ class _InverseFork:
         return self.division.join([own if branch is None else branch.backwards(own) for branch, own in pieces])
 
 
-class _Forwards:
-    def __init__(self, part: InversePart | _InverseFork) -> None:
-        self.part = part
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
-        return self.part.forwards(output)
-
-
 class _Backwards:
-    def __init__(self, part: InversePart | _InverseFork) -> None:
-        self.part = part
+    def __init__(self, act: InversePart | _InverseFork) -> None:
+        self.act = act
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
-        return (self.part.backwards(args[0]), *args[1:]), kwargs
+        return (self.act.backwards(args[0]), *args[1:]), kwargs

@@ -25,10 +25,10 @@ from adpm.formats.adapterhub_fusion import (
 )
 from adpm.runtime.adapter import Adapter, Source
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.methods.bottleneck import BottleneckPart
 from adpm.runtime.methods.fusion import HOT, FusionPart, start_fusion
 from adpm.runtime.part import Blueprint
 from adpm.runtime.read import Present, check_model, document, weights_of
+from adpm.runtime.sites.family import SUBLAYERS
 from adpm.runtime.weights import Buffer
 
 __all__ = ["FUSION_CONFIG", "Fusion", "new_fusion", "read_fusion", "save_fusion"]
@@ -128,7 +128,7 @@ def save_fusion(fusion: Fusion, anatomy: Anatomy, directory: Path) -> None:
             if cooled and slot.name.startswith("query"):
                 value = value / heat
             path = place.replace("/", ".")
-            tensors[f"{anatomy.base_prefix}.{path}.adapter_fusion_layer.{','.join(config.names)}.{slot.file}"] = value
+            tensors[f"{anatomy.hub_prefix}{path}.adapter_fusion_layer.{','.join(config.names)}.{slot.file}"] = value
     config = replace(config, temperature=config.temperature and not cooled)
     files = {
         FUSION_CONFIG: write_fusion_config(config, model_class=anatomy.family().adapterhub_class),
@@ -145,7 +145,7 @@ def _places(names: tuple[str, ...], adapters: Mapping[str, Adapter], anatomy: An
         if name not in adapters:
             known = ", ".join(sorted(adapters)) or "none"
             raise NotFoundError("adapter-not-found", f"the model has no adapter {name!r}", hint=f"it has {known}")
-    kinds = [_kinds(adapters[name], anatomy) for name in names]
+    kinds = [_kinds(adapters[name]) for name in names]
     common = set.intersection(*kinds) if kinds else set()
     places = tuple(site.adapters for kind in sorted(common) for site in anatomy.sites(kind))
     if len(names) < 2 or not places:
@@ -158,14 +158,12 @@ def _places(names: tuple[str, ...], adapters: Mapping[str, Adapter], anatomy: An
     return places
 
 
-def _kinds(adapter: Adapter, anatomy: Anatomy) -> set[str]:
+def _kinds(adapter: Adapter) -> set[str]:
     """The sub-layers after which an adapter acts, in whichever layers."""
     config = adapter.source.config
     methods = config.methods if isinstance(config, AdapterHubConfig) else ()
     bottlenecks = [method for method in methods if isinstance(method, Bottleneck)]
-    if not bottlenecks:
-        return set()
-    return {name for name in anatomy.family().sublayers for method in bottlenecks if getattr(method, name)}
+    return {name for name in SUBLAYERS for method in bottlenecks if getattr(method, name)}
 
 
 def _blueprints(config: FusionConfig, places: tuple[str, ...], anatomy: Anatomy) -> list[Blueprint]:

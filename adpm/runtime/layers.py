@@ -17,13 +17,14 @@ from torch.nn import functional
 from adpm.core.composition import Block, Rows
 from adpm.errors import CompositionError
 from adpm.runtime.division import Division
+from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.low_rank import LowRankPart, run_low_ranks
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node
 
 __all__ = ["LayerPart", "after_layer"]
 
-LayerPart = LowRankPart | BiasPart | ModulePart
+LayerPart = LowRankPart | FusedPart | BiasPart | ModulePart
 Parts = tuple[LayerPart, ...]  # what one adapter has at one layer
 
 
@@ -95,12 +96,13 @@ class _Plain:
 
 
 class _Layer:
-    """The general case: the last whole module, then biases, then low-rank changes in the order of the stack."""
+    """The general case: the last whole module, then biases, then fused and low-rank changes in the order of the stack."""
 
     def __init__(self, parts: Sequence[LayerPart]) -> None:
         self.modules = tuple(part for part in parts if isinstance(part, ModulePart))
         self.biases = tuple(part for part in parts if isinstance(part, BiasPart))
         self.changes = tuple(part for part in parts if isinstance(part, LowRankPart))
+        self.fused = tuple(part for part in parts if isinstance(part, FusedPart))
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if self.modules:
@@ -109,6 +111,8 @@ class _Layer:
         for part in self.biases[-1:]:
             output = part.correct(layer, output)
             bias = part["bias"]
+        for change in self.fused:
+            output = change.after(layer, args[0], output)
         return run_low_ranks(self.changes, layer, bias, args[0], output) if self.changes else output
 
 

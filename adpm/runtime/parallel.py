@@ -11,18 +11,19 @@ Source: ``adapters`` 1.3.0, ``methods/adapter_layer_base.py`` (``compose_paralle
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from torch import Tensor, nn
 
 from adpm.core.composition import Block, Composition, Rows
 from adpm.errors import CompositionError
-from adpm.runtime.anatomy import Anatomy, Site
-from adpm.runtime.hooks import Point
+from adpm.runtime.anatomy import Anatomy
+from adpm.runtime.hooks import Act, Order, Point
+from adpm.runtime.sites.family import SUBLAYERS
 from adpm.runtime.tree import Chain, Fork
 
-__all__ = ["After", "Widening", "branches_of", "has_parallel", "repeated"]
+__all__ = ["Widening", "branches_of", "has_parallel", "repeated"]
 
 # Arguments of layers and decoders that have a row for each text; others may have as many rows by chance.
 _BY_ROW: Final = frozenset(
@@ -96,7 +97,6 @@ class Widening:
         self.count = count
         self.anatomy = anatomy
         self.layers = [name for _, name in anatomy.layers()]
-        self.order = list(anatomy.family().sublayers)
         self.early: set[str] = set()
         self.late: dict[str, list[tuple[int, int, Widens]]] = {}
 
@@ -104,10 +104,10 @@ class Widening:
         """Branches act at ``module`` in some way that wants the rows repeated before its layer."""
         self.early.add(self._layer(module))
 
-    def see_sum(self, site: Site, act: Widens, tree: Chain[Any]) -> None:
-        """Branches act at ``site`` by the sum form."""
+    def see_sum(self, sublayer: str, norm: str, act: Widens, tree: Chain[Any]) -> None:
+        """Branches act by the sum form at the sub-layer that ends in ``norm``."""
         place = next(i for i, item in enumerate(tree.items) if isinstance(item, Fork) and item.kind == "parallel")
-        self.late.setdefault(self._layer(site.norm), []).append((self.order.index(site.name), place, act))
+        self.late.setdefault(self._layer(norm), []).append((SUBLAYERS.index(sublayer), place, act))  # type: ignore[arg-type]  # one of them
 
     def _layer(self, module: str) -> str:
         found = next((layer for layer in self.layers if f"{module}.".startswith(f"{layer}.")), None)
@@ -119,38 +119,30 @@ class Widening:
             )
         return found
 
-    def add_to(self, points: Mapping[Point, Callable[..., Any]]) -> dict[Point, Callable[..., Any]]:
-        """``points`` with those that repeat rows; none where no branch acts in any layer."""
-        out = dict(points)
+    def acts(self) -> Iterator[Act]:
+        """What repeats rows; nothing where no branch acts in any layer."""
         acting = [layer for layer in self.layers if layer in self.early or layer in self.late]
         if not acting:
-            return out
+            return
         first = acting[0]
         stack = _parent(first)
         if first in self.early:
-            self._add(out, first, everything=True)
+            yield self._repeat(first, everything=True)
             if first == self.layers[0]:
-                _first(out, Point(self.anatomy.prefix.rstrip("."), "after"), _Narrow(self.count))
+                yield Act(Point(self.anatomy.prefix.rstrip("."), "after"), _Narrow(self.count))
         else:
             _, place, act = min(self.late[first], key=lambda found: found[0])
             act.wide_from = place, self.count
         for layer in self.layers[self.layers.index(first) + 1 :]:
             if _parent(layer) == stack:
-                self._add(out, layer, everything=False)
+                yield self._repeat(layer, everything=False)
         for other in dict.fromkeys(_parent(layer) for layer in self.layers if _parent(layer) != stack):
             if self.layers.index(first) < next(i for i, layer in enumerate(self.layers) if _parent(layer) == other):
-                self._add(out, other, everything=True)
-        return out
+                yield self._repeat(other, everything=True)
 
-    def _add(self, points: dict[Point, Callable[..., Any]], module: str, *, everything: bool) -> None:
-        _first(points, Point(module, "before"), _Repeat(self.anatomy.module(module), self.count, everything=everything))
-
-
-def _first(points: dict[Point, Callable[..., Any]], point: Point, act: Callable[..., Any]) -> None:
-    """Let ``act`` be what acts first at ``point``."""
-    if point in points:
-        act = (_Before if point.when == "before" else After)(act, points[point])
-    points[point] = act
+    def _repeat(self, module: str, *, everything: bool) -> Act:
+        call = _Repeat(self.anatomy.module(module), self.count, everything=everything)
+        return Act(Point(module, "before"), call, Order.FIRST)
 
 
 def _parent(layer: str) -> str:
@@ -199,26 +191,3 @@ class _Narrow:
             if isinstance(states, tuple) and len(states) > 1 and len(states[0]) == len(states[1]):
                 output[name] = (states[0][: len(states[0]) // self.count], *states[1:])
         return output
-
-
-class _Before:
-    """Two operations before one module; the second sees what the first made."""
-
-    def __init__(self, first: Callable[..., Any], second: Callable[..., Any]) -> None:
-        self.first = first
-        self.second = second
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        changed = self.first(module, args, kwargs)
-        args, kwargs = changed if changed is not None else (args, kwargs)
-        again = self.second(module, args, kwargs)
-        return again if again is not None else changed
-
-
-class After(_Before):
-    """Two operations after one module."""
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # type: ignore[override]  # the other kind of hook
-        changed = self.first(module, args, kwargs, output)
-        again = self.second(module, args, kwargs, output if changed is None else changed)
-        return changed if again is None else again

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from adpm.runtime import bottlenecks, compose, layers
+from adpm.runtime import bottlenecks, layers, sublayer
 from adpm.runtime.tree import Fork
 
 
 def divide_again(patch: pytest.MonkeyPatch) -> None:
     """Let averages divide as the peer's do, until ``patch`` is undone."""
-    fork, layer, sum_form = bottlenecks.Site._fork, layers._Fork.__call__, compose.sum_form
+    fork, layer, sum_form = bottlenecks.RunTree._fork, layers._Fork.__call__, sublayer.sum_form
 
     def site(self: Any, node: Any, state: Any) -> Any:
         out, last = fork(self, node, state)
@@ -29,6 +29,6 @@ def divide_again(patch: pytest.MonkeyPatch) -> None:
         averages = any(isinstance(item, Fork) and item.kind == "average" for item in tree.items)
         return None if averages else sum_form(tree, fusions)
 
-    patch.setattr(bottlenecks.Site, "_fork", site)
+    patch.setattr(bottlenecks.RunTree, "_fork", site)
     patch.setattr(layers._Fork, "__call__", call)
-    patch.setattr(compose, "sum_form", general)
+    patch.setattr(sublayer, "sum_form", general)
