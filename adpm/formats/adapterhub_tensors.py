@@ -29,13 +29,15 @@ __all__ = [
 class Slot:
     """One tensor: ``name`` in the runtime's module, ``file`` below the adapter's prefix in the peer's file.
 
-    ``aliases`` are further names under which the peer's pickles repeat the same tensor.
+    ``aliases`` are further names under which the peer's pickles repeat the same tensor. ``whole``: it holds whole
+    numbers, which are never trained.
     """
 
     name: str
     file: str
     shape: tuple[int, ...]
     aliases: tuple[str, ...] = ()
+    whole: bool = False
 
 
 def width(hidden: int, factor: float) -> int:

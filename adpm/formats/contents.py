@@ -77,12 +77,13 @@ def _need(files: Files, name: str, source: str) -> None:
 def _peft(config: dict[str, Any], files: Files, headers: Mapping[str, Header], source: str) -> Method:
     kind = str(config["peft_type"]).lower()
     try:
-        lora = read_peft_config(bytes(files[_CONFIG]), source=f"{source}/{_CONFIG}")
+        method = read_peft_config(bytes(files[_CONFIG]), source=f"{source}/{_CONFIG}")
     except AdapterError as error:
         if error.code != "method-unsupported":
             raise
         return Method("peft", kind)
-    _report(_peft_faults(lora, headers[_PEFT_WEIGHTS]), f"{source}/{_PEFT_WEIGHTS}")
+    if isinstance(method, PeftLora):
+        _report(_peft_faults(method, headers[_PEFT_WEIGHTS]), f"{source}/{_PEFT_WEIGHTS}")
     return Method("peft", kind)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adpm.formats.adapterhub import AdapterHubConfig
 from adpm.formats.adapterhub_heads import HeadConfig
-from adpm.formats.peft import PeftLora
+from adpm.formats.peft import PeftMethod
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.from_adapterhub import adapterhub_blueprints, head_blueprint
 from adpm.runtime.from_peft import peft_blueprints
@@ -23,7 +23,7 @@ __all__ = ["Adapter", "Source", "blueprints_of", "build"]
 class Source:
     """An adapter's settings in the format that it was made in."""
 
-    config: AdapterHubConfig | PeftLora
+    config: AdapterHubConfig | PeftMethod
     head: HeadConfig | None = None
 
 
@@ -34,7 +34,7 @@ def blueprints_of(source: Source, anatomy: Anatomy) -> tuple[Blueprint, ...]:
     found = anatomy.blueprints.get(key)
     if found is None:
         make = adapterhub_blueprints(config, anatomy) if isinstance(config, AdapterHubConfig) else None
-        found = make if make is not None else peft_blueprints(cast("PeftLora", config), anatomy)
+        found = make if make is not None else peft_blueprints(cast("PeftMethod", config), anatomy)
         anatomy.blueprints[key] = found
     return found if source.head is None else (*found, head_blueprint(source.head, anatomy))
 

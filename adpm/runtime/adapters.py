@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
 
-import torch
 from torch import Generator, nn
 
 from adpm.core.base import BaseIdentity
@@ -86,23 +85,17 @@ class Adapters(nn.Module):
     ) -> None:
         """A new adapter with fresh weights; it acts when it is activated or trained.
 
-        ``config`` is a name that AdapterHub knows ("pfeiffer", "houlsby", "par_bn", "compacter", "lora", ...),
-        "peft_lora", or settings as they stand in either peer's file; ``options`` replace single settings. ``head`` is a
-        number of labels or an AdapterHub classification head's settings. Raises ``UsageError`` (``adapter-exists``,
+        ``config`` is a name that AdapterHub knows ("pfeiffer", "houlsby", "par_bn", "compacter", "lora", ...), PEFT's
+        word with "peft_" before it ("peft_lora", "peft_ia3", ...), or settings as they stand in either peer's file;
+        ``options`` replace single settings. ``head`` is a number of labels or an AdapterHub classification head's
+        settings. Raises ``UsageError`` (``adapter-exists``,
         ``adapter-name-invalid``, ``method-unknown``), ``DocumentError`` (``adapter-config-invalid``) and
         ``AdapterError`` (``adapter-misfit``, ``family-unsupported``).
         """
         self._check_new(name)
         source = new_source(name, config, head, options, self._anatomy)
         blueprints = blueprints_of(source, self._anatomy)
-        like = self._anatomy.weight
-        tensors: dict[str, dict[str, torch.Tensor]] = {}
-        for blueprint in blueprints:
-            tensors[blueprint.key] = {
-                slot.name: torch.empty(slot.shape, dtype=like.dtype, device=like.device) for slot in blueprint.slots
-            }
-            with torch.no_grad():
-                blueprint.start(tensors[blueprint.key], generator)
+        tensors = {blueprint.key: blueprint.new(self._anatomy.weight, generator) for blueprint in blueprints}
         self._keep(name, build(source, blueprints, tensors))
 
     def read(

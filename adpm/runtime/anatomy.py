@@ -110,7 +110,9 @@ class Anatomy:
 
     @property
     def hidden_size(self) -> int:
-        size = self._size("", "hidden_size") or (self._size(self.table.stacks[0].config, "hidden_size") if self.table else None)
+        size = self._size("", "hidden_size") or (
+            self._size(self.table.stacks[0].config, "hidden_size") if self.table else None
+        )
         return size or self._unknown("its config names no hidden_size")
 
     @property
@@ -133,7 +135,9 @@ class Anatomy:
         """The sub-layers called ``name`` ("mh_adapter", "cross_adapter" or "output_adapter") of all layers."""
         for layer in self._layers:
             for sublayer in layer.stack.sublayers:
-                if sublayer.name == name and not (sublayer.optional and self._find(layer, sublayer.hidden.module) is None):
+                if sublayer.name == name and not (
+                    sublayer.optional and self._find(layer, sublayer.hidden.module) is None
+                ):
                     yield self._site(layer, sublayer)
 
     def linears(self, location: str) -> Iterator[tuple[int, str]]:

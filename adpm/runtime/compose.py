@@ -11,23 +11,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from adpm.core.composition import Block, Composition, Rows, leaves
-from adpm.errors import NotFoundError
+from adpm.errors import CompositionError, NotFoundError
 from adpm.runtime.adapter import Adapter
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
 from adpm.runtime.division import Division
 from adpm.runtime.fusion import Fusion
 from adpm.runtime.hooks import Act, Plan, Point, plan_of
-from adpm.runtime.layers import LayerPart, after_layer
+from adpm.runtime.layers import Parts, layer_acts
 from adpm.runtime.methods.bottleneck import BottleneckPart
-from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.head import HeadPart
+from adpm.runtime.methods.hooked import HookedPart
 from adpm.runtime.methods.inverse import InversePart
-from adpm.runtime.methods.low_rank import LowRankPart
-from adpm.runtime.methods.whole import BiasPart, ModulePart
+from adpm.runtime.methods.layer import LayerPart
 from adpm.runtime.outputs import head_points
 from adpm.runtime.parallel import Widening, branches_of, has_parallel
 from adpm.runtime.sublayer import embeddings_acts, sublayer_acts
-from adpm.runtime.tree import place
+from adpm.runtime.tree import Leaf, leaves_of, place
 
 __all__ = ["make_plan"]
 
@@ -37,19 +36,22 @@ class _Parts:
 
     def __init__(self, names: Sequence[str], adapters: Mapping[str, Adapter]) -> None:
         self.sites: dict[Site, dict[str, BottleneckPart]] = defaultdict(dict)
-        self.layers: dict[str, dict[str, tuple[LayerPart, ...]]] = defaultdict(dict)
+        self.layers: dict[str, dict[str, Parts]] = defaultdict(dict)
         self.heads: dict[str, HeadPart] = {}
         self.inverses: dict[str, InversePart] = {}
+        self.hooked: dict[str, tuple[HookedPart, ...]] = {}
         for name in names:
             for part in adapters[name].parts.values():
                 if isinstance(part, BottleneckPart):
                     self.sites[part.site][name] = part
-                elif isinstance(part, (LowRankPart, FusedPart, BiasPart, ModulePart)):
+                elif isinstance(part, LayerPart):
                     self.layers[part.layer][name] = (*self.layers[part.layer].get(name, ()), part)
                 elif isinstance(part, HeadPart):
                     self.heads[name] = part
                 elif isinstance(part, InversePart):
                     self.inverses[name] = part
+                elif isinstance(part, HookedPart):
+                    self.hooked[name] = (*self.hooked.get(name, ()), part)
 
 
 def make_plan(
@@ -73,7 +75,7 @@ def make_plan(
     for layer, found in parts.layers.items():
         tree = place(composition, found.get, numbers.of(layer))
         if tree is not None:
-            acts.append(Act(Point(layer, "after"), after_layer(tree)))
+            acts += layer_acts(layer, tree)
             if widening is not None and has_parallel(tree):
                 widening.see(layer)
     for site, bottlenecks in parts.sites.items():
@@ -82,6 +84,7 @@ def make_plan(
             key = site.adapters.replace(".", "/")
             fusing = {fused: own for fused, fusion in fusions.items() if (own := fusion.parts.get(key))}
             acts += sublayer_acts(site, here, fusing, anatomy, widening if has_parallel(here) else None)
+    acts += _hooked_acts(composition, parts.hooked, anatomy)
     if widening is not None:
         acts += widening.acts()
     speaking = place(composition, parts.heads.get, None)
@@ -89,6 +92,34 @@ def make_plan(
         undo = partial(_undo, composition, parts.inverses)
         acts += [Act(point, call) for point, call in head_points(speaking, undo, anatomy).items()]
     return plan_of(acts)
+
+
+def _hooked_acts(
+    composition: Composition | Rows, hooked: Mapping[str, tuple[HookedPart, ...]], anatomy: Anatomy
+) -> Iterator[Act]:
+    """What acts on whole passes, which only a stack can put together; ``composition-unsupported`` for the others."""
+    tree = place(composition, hooked.get, None)
+    if tree is None:
+        return
+    chain = [item for item in tree.items if isinstance(item, Leaf)]
+    if len(chain) < len(tree.items):
+        names = ", ".join(leaf.name for leaf in leaves_of(tree))
+        raise CompositionError(
+            "composition-unsupported",
+            f"{composition} can't be run",
+            cause=f"{names}: prompts and prefixes change a whole pass through the model, not parts of a batch",
+            hint="stack them, or activate them one at a time",
+        )
+    parts = [(leaf.name == next(leaves(composition)), part) for leaf in chain for part in leaf.part]
+    if sum(part.ALONE for _, part in parts) > 1:
+        raise CompositionError(
+            "composition-unsupported",
+            "only one adapter can put virtual tokens before a model's input",
+            cause=f"in {composition}",
+        )
+    for first, part in parts:
+        if first or not part.FIRST_ALONE:
+            yield from (Act(point, call) for point, call in part.acts(anatomy).items())
 
 
 class _LayerNumbers:

@@ -16,10 +16,10 @@ from adpm.formats.adapterhub import AdapterHubConfig, LowRank
 from adpm.formats.peft import PeftLora
 from adpm.runtime.adapter import Adapter, Source
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.from_peft import targeted_by
 from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.low_rank import LowRankPart
 from adpm.runtime.part import Part
+from adpm.runtime.peft_targets import targeted_by
 from adpm.runtime.sites.family import LOCATIONS
 
 __all__ = ["to_adapterhub", "to_peft"]

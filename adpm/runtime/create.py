@@ -17,15 +17,15 @@ from adpm.formats.adapterhub import (
     method_value,
 )
 from adpm.formats.adapterhub_heads import LANGUAGE_HEADS, HeadConfig, head_of
-from adpm.formats.peft import PeftLora, lora_of, lora_value
+from adpm.formats.peft import PEFT_METHODS, PeftMethod, peft_of
 from adpm.runtime.adapter import Source
 from adpm.runtime.anatomy import Anatomy
 
 __all__ = ["Config", "Head", "new_source"]
 
-Config = str | Bottleneck | LowRank | PeftLora | Mapping[str, Any]
+Config = str | Bottleneck | LowRank | PeftMethod | Mapping[str, Any]
 Head = int | HeadConfig | Mapping[str, Any] | None
-_PEFT = "peft_lora"
+_PEFT = {f"peft_{kind.lower()}": kind for kind in PEFT_METHODS}  # what a user may call PEFT's methods by
 
 
 def new_source(name: str, config: Config, head: Head, options: Mapping[str, object], anatomy: Anatomy) -> Source:
@@ -41,8 +41,7 @@ def new_source(name: str, config: Config, head: Head, options: Mapping[str, obje
                 "PEFT's format has no heads of its own",
                 hint='name the model\'s own: modules_to_save=["classifier"]',
             )
-        lora = lora_of({"base_model_name_or_path": model_name, **known}, source=where)
-        return Source(lora)
+        return Source(peft_of({"base_model_name_or_path": model_name, **known}, source=where))
     hub = AdapterHubConfig(
         name=name,
         methods=(method_of(known, source=where),),
@@ -55,18 +54,19 @@ def new_source(name: str, config: Config, head: Head, options: Mapping[str, obje
 
 def _value(config: Config) -> dict[str, Any]:
     if isinstance(config, str):
-        if config == _PEFT:
-            return {"peft_type": "LORA"}
+        if config in _PEFT:
+            return {"peft_type": _PEFT[config]}
         if config not in NAMED:
-            close = difflib.get_close_matches(config, (*NAMED, _PEFT), n=1)
+            known = (*NAMED, *_PEFT)
+            close = difflib.get_close_matches(config, known, n=1)
             raise UsageError(
                 "method-unknown",
                 f"{config!r} is no method",
-                hint=f"did you mean {close[0]!r}?" if close else f"methods are {', '.join((*NAMED, _PEFT))}",
+                hint=f"did you mean {close[0]!r}?" if close else f"methods are {', '.join(known)}",
             )
         return method_value(NAMED[config])
-    if isinstance(config, PeftLora):
-        return lora_value(config)
+    if isinstance(config, PeftMethod):
+        return config.value()
     return method_value(config) if isinstance(config, (Bottleneck, LowRank)) else dict(config)
 
 

@@ -144,9 +144,7 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
         )
 
 
-def _fused(
-    config: LowRank, anatomy: Anatomy, name: str, module: nn.Module, sizes: tuple[int, int]
-) -> Blueprint:
+def _fused(config: LowRank, anatomy: Anatomy, name: str, module: nn.Module, sizes: tuple[int, int]) -> Blueprint:
     """The part of a layer that makes queries, keys and values at once."""
     if config.use_dora or config.is_vera:
         raise AdapterError(

@@ -1,152 +1,174 @@
-"""PEFT's LoRA on a live model: which modules it targets, and where its tensors stand in the file.
-
-Source: ``peft`` 0.21.2, ``tuners/tuners_utils.py`` (``check_target_module_exists``) and ``utils/other.py``.
-"""
+"""PEFT's configs on a live model: which parts they have, and where their tensors stand in the file."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
 
 from torch import Generator, Tensor, nn
 
 from adpm.errors import AdapterError
 from adpm.formats.adapterhub_tensors import Slot
-from adpm.formats.peft import PeftLora
-from adpm.runtime.anatomy import Anatomy, features, output_embeddings
-from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, start_low_rank
+from adpm.formats.peft_keys import PeftMethod
+from adpm.formats.peft_linear import (
+    PeftBoft,
+    PeftC3a,
+    PeftFourier,
+    PeftHra,
+    PeftIa3,
+    PeftLnTuning,
+    PeftLoha,
+    PeftLokr,
+    PeftMiss,
+    PeftOft,
+    PeftRandLora,
+    PeftRoad,
+    PeftShira,
+    PeftTokens,
+    PeftVbLora,
+    PeftVera,
+)
+from adpm.formats.peft_lora import PeftAdaLora, PeftLora
+from adpm.formats.peft_prompts import PeftVirtual
+from adpm.runtime.anatomy import Anatomy, features
+from adpm.runtime.from_peft_lora import lora_blueprints, token_blueprints
+from adpm.runtime.from_peft_prompts import virtual_blueprint
+from adpm.runtime.methods.adalora import AdaLoraPart
+from adpm.runtime.methods.boft import BoftPart
+from adpm.runtime.methods.c3a import C3aPart
+from adpm.runtime.methods.fourier import FourierPart
+from adpm.runtime.methods.frozen import FrozenPart
+from adpm.runtime.methods.hra import HraPart
+from adpm.runtime.methods.ia3 import Ia3Part
+from adpm.runtime.methods.layer import MethodPart, Place, Tensors
+from adpm.runtime.methods.loha import LohaPart
+from adpm.runtime.methods.lokr import LokrPart
+from adpm.runtime.methods.miss import MissPart
+from adpm.runtime.methods.oft import OftPart
+from adpm.runtime.methods.randlora import RandLoraPart, randlora_base_slots, start_randlora_bases
+from adpm.runtime.methods.road import RoadPart
+from adpm.runtime.methods.shira import ShiraPart
+from adpm.runtime.methods.vblora import BANK, VbLoraPart, bank_slots, start_bank
+from adpm.runtime.methods.vera import PROJECTION, VeraPart, start_vera_pair, vera_pair_slots
 from adpm.runtime.methods.whole import BiasPart, ModulePart
-from adpm.runtime.part import Blueprint
+from adpm.runtime.part import Blueprint, Part
+from adpm.runtime.peft_targets import no_target, saved_names, target_names
 
-__all__ = ["BIAS", "MODULE", "PREFIX", "peft_blueprints", "targeted_by"]
+__all__ = ["BIAS", "MODULE", "PREFIX", "peft_blueprints"]
 
-PREFIX = "base_model.model."
-BIAS = "bias"  # the last part of a bias part's key
-MODULE = "module"  # the last part of a whole module's key
-_HEADS = ("score", "classifier")  # what "all-linear" leaves out of a sequence classifier
-_ALL_LINEAR = "all-linear"
+PREFIX: Final = "base_model.model."
+SHARED: Final = "base_model."
+BIAS: Final = "bias"  # the last part of a bias part's key
+MODULE: Final = "module"  # the last part of a whole module's key
+
+# What changes a linear layer by the class of its config, and what its layers share.
+_METHODS: Final[Mapping[type[PeftMethod], type[MethodPart]]] = {
+    PeftAdaLora: AdaLoraPart,
+    PeftBoft: BoftPart,
+    PeftC3a: C3aPart,
+    PeftFourier: FourierPart,
+    PeftHra: HraPart,
+    PeftIa3: Ia3Part,
+    PeftLoha: LohaPart,
+    PeftLokr: LokrPart,
+    PeftMiss: MissPart,
+    PeftOft: OftPart,
+    PeftRandLora: RandLoraPart,
+    PeftRoad: RoadPart,
+    PeftShira: ShiraPart,
+    PeftVbLora: VbLoraPart,
+    PeftVera: VeraPart,
+}
 
 
-def peft_blueprints(config: PeftLora, anatomy: Anatomy) -> tuple[Blueprint, ...]:
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    key: str
+    slots: Callable[[PeftMethod, list[Place]], tuple[Slot, ...]]
+    start: Callable[[PeftMethod, Tensors, Generator | None], None]
+    part: Callable[[Any, Mapping[str, str]], Part]
+
+
+_SHARED: Final[Mapping[type[PeftMethod], _Shared]] = {
+    PeftRandLora: _Shared(PROJECTION, randlora_base_slots, start_randlora_bases, FrozenPart),
+    PeftVbLora: _Shared(BANK, bank_slots, start_bank, Part),
+    PeftVera: _Shared(PROJECTION, vera_pair_slots, start_vera_pair, FrozenPart),
+}
+
+
+def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ...]:
     """Every part of the adapter. Raises ``AdapterError`` (``adapter-misfit``, ``method-unsupported``)."""
-    saved = _saved(config, anatomy)
-    targets = [name for name in anatomy.modules if name and _targeted(config, anatomy, name)]
-    if not targets:
-        raise AdapterError(
-            "adapter-misfit",
-            f"no module of {type(anatomy.model).__name__} is a target of the adapter",
-            cause=f"it targets {_shown(config.target_modules)}",
-        )
+    saved = saved_names(config, anatomy)
+    targets = target_names(config, anatomy)
     twice = sorted(set(saved) & set(targets))
     if twice:
         raise AdapterError("adapter-misfit", f"the adapter both changes and replaces {', '.join(twice)}")
-    out = [_low_rank(config, anatomy, name) for name in targets]
-    out += [_module(anatomy.modules[name], name) for name in saved]
+    below = PREFIX
+    if isinstance(config, PeftVirtual):
+        out, below = [virtual_blueprint(config, anatomy)], SHARED
+    elif isinstance(config, PeftLora):
+        out = lora_blueprints(config, targets, anatomy, PREFIX)
+    elif not targets:
+        raise no_target(config, anatomy)
+    elif isinstance(config, PeftTokens):
+        out = [
+            blueprint for name in targets for blueprint in token_blueprints(name, config.token_indices, anatomy, PREFIX)
+        ]
+    elif isinstance(config, PeftLnTuning):
+        out = [_module(anatomy.modules[name], name, f"{PREFIX}{name}.ln_tuning_layers.") for name in targets]
+    else:
+        out = list(_method(config, targets, anatomy))
+    out += [_module(anatomy.modules[name], name, f"{below}{name}.") for name in saved]
     if config.bias != "none":
-        biased = targets if config.bias == "lora_only" else _biased(anatomy, saved)
+        biased = _biased(anatomy, saved) if config.bias == "all" else targets
         out += [_bias(anatomy.modules[name], name, name in targets) for name in biased if _has_bias(anatomy, name)]
     return tuple(out)
 
 
-def targeted_by(names: tuple[str, ...], anatomy: Anatomy) -> set[str]:
-    """The modules that ``names`` as target modules reach."""
-    return {name for name in anatomy.modules if name and _names(names, name)}
+def _method(config: PeftMethod, targets: Iterable[str], anatomy: Anatomy) -> Iterator[Blueprint]:
+    """A part for each target, and one for what they share."""
+    method = _METHODS[type(config)]
+    places = [_place(config, anatomy, name) for name in targets]
+    for place in places:
+        yield Blueprint(
+            key=place.name.replace(".", "/"),
+            file=(f"{PREFIX}{place.name}.", ""),
+            slots=method.slots(config, place),
+            build=partial(method, place=place, config=config),
+            start=partial(method.start, config, place),
+        )
+    shared = _SHARED.get(type(config))
+    if shared is not None:
+        yield Blueprint(
+            key=shared.key,
+            file=(SHARED, ""),
+            slots=shared.slots(config, places),
+            build=shared.part,
+            start=partial(shared.start, config),
+            stored=getattr(config, "save_projection", True),
+        )
 
 
-def _shown(targets: str | tuple[str, ...]) -> str:
-    return targets if isinstance(targets, str) else ", ".join(targets)
-
-
-def _targeted(config: PeftLora, anatomy: Anatomy, name: str) -> bool:
-    saved = any(re.match(rf"(^|.*\.){pattern}($|\..*)", name) for pattern in config.modules_to_save)
-    if saved or _names(config.exclude_modules, name):
-        return False
-    targets = config.target_modules
-    if isinstance(targets, str) and targets.lower() == _ALL_LINEAR:
-        return _is_plain_linear(anatomy.modules[name]) and name not in _output_names(config, anatomy)
-    if not _names(targets, name):
-        return False
-    everywhere = isinstance(targets, str) or name in targets or not config.layers_to_transform
-    return everywhere or _layer(config, name) in config.layers_to_transform
-
-
-def _names(targets: str | tuple[str, ...], name: str) -> bool:
-    if isinstance(targets, str):
-        return re.fullmatch(targets, name) is not None
-    return bool(targets) and f".{name}".endswith(_suffixes(targets))
-
-
-@lru_cache(maxsize=64)
-def _suffixes(targets: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f".{target}" for target in targets)
-
-
-def _layer(config: PeftLora, name: str) -> int | None:
-    """The number of the layer that ``name`` is in: the first number, or the one behind ``layers_pattern``."""
-    patterns = [rf"(?:^|.*?\.){pattern}\.(\d+)\." for pattern in config.layers_pattern] or [r".*?\.[^.]*\.(\d+)\."]
-    for pattern in patterns:
-        match = re.match(pattern, name)
-        if match is not None:
-            return int(match[1])
-    return None
-
-
-def _is_plain_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
-
-
-def _output_names(config: PeftLora, anatomy: Anatomy) -> tuple[str, ...]:
-    names = output_embeddings(anatomy)
-    if names or config.task_type != "SEQ_CLS":
-        return names
-    return tuple(name for name in _HEADS if name in anatomy.modules)[:1]
-
-
-def _by_pattern(patterns: Iterable[tuple[str, float]], name: str, default: float) -> float:
-    for pattern, value in patterns:
-        if re.match(rf"(.*\.)?({pattern})$", name):
-            return value
-    return default
-
-
-def _low_rank(config: PeftLora, anatomy: Anatomy, name: str) -> Blueprint:
+def _place(config: PeftMethod, anatomy: Anatomy, name: str) -> Place:
     module = anatomy.modules[name]
     sizes = features(module)
+    if isinstance(module, nn.Embedding) and isinstance(config, PeftOft):
+        sizes = module.num_embeddings, module.embedding_dim
     if sizes is None:
         raise AdapterError(
             "method-unsupported",
-            f"the adapter targets {name}, a {type(module).__name__}, and adpm runs LoRA on linear layers only yet",
+            f"the adapter targets {name}, a {type(module).__name__}, and adpm runs {config.KIND} on linear layers only",
         )
-    inputs, outputs = sizes
-    rank = int(_by_pattern(config.rank_pattern, name, config.r))
-    alpha = _by_pattern(config.alpha_pattern, name, config.lora_alpha)
-    slots = [Slot("A", "lora_A.weight", (rank, inputs)), Slot("B", "lora_B.weight", (outputs, rank))]
-    if config.lora_bias:
-        slots.append(Slot("c", "lora_B.bias", (outputs,)))
-    if config.use_dora:
-        slots.append(Slot("magnitude", "lora_magnitude_vector", (outputs,)))
-    options = LowRankOptions(config.scale(rank, alpha), config.lora_dropout, chained=False, dora=config.use_dora)
-    return Blueprint(
-        key=name.replace(".", "/"),
-        file=(f"{PREFIX}{name}.", ""),
-        slots=tuple(slots),
-        build=partial(LowRankPart, layer=name, options=options),
-        start=partial(start_low_rank, "both" if config.init_lora_weights is False else "lora", module),
-    )
+    return Place(name, module, *sizes)
 
 
-def _saved(config: PeftLora, anatomy: Anatomy) -> list[str]:
-    """The modules that are saved whole: any whose name ends so, without those inside another."""
-    found = [name for name in anatomy.modules if name and name.endswith(config.modules_to_save or ("\0",))]
-    return [name for name in found if not any(name.startswith(f"{outer}.") for outer in found)]
-
-
-def _module(module: nn.Module, name: str) -> Blueprint:
+def _module(module: nn.Module, name: str, file: str) -> Blueprint:
     tensors = module.state_dict(keep_vars=True)
     return Blueprint(
         key=f"{name}.{MODULE}".replace(".", "/"),
-        file=(f"{PREFIX}{name}.", ""),
+        file=(file, ""),
         slots=tuple(Slot(key, key, tuple(tensor.shape)) for key, tensor in tensors.items()),
         build=partial(ModulePart, layer=name, original=module),
         start=partial(_copy, module),

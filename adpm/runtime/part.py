@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import torch
 from torch import Generator, Tensor, nn
 
 from adpm.formats.adapterhub_tensors import Slot
@@ -56,7 +57,8 @@ class Blueprint:
 
     ``key`` names it inside the adapter: a module path, or a path and what acts there. ``file`` holds what stands before
     and after the adapter's name in the file's tensor names. ``build`` makes the part of an adapter from ``names``,
-    still without tensors; ``start`` fills a new part's tensors in place.
+    still without tensors; ``start`` fills a new part's tensors in place. ``stored`` false: no file holds them, they
+    always are what ``start`` makes.
     """
 
     key: str
@@ -64,7 +66,18 @@ class Blueprint:
     slots: tuple[Slot, ...]
     build: Callable[[Any, Mapping[str, str]], Part]
     start: Callable[[Mapping[str, Tensor], Generator | None], None]
+    stored: bool = True
     names: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", {slot.name: f"{self.key}/{slot.name}" for slot in self.slots})
+
+    def new(self, like: Tensor, generator: Generator | None) -> dict[str, Tensor]:
+        """Fresh tensors of ``like``'s dtype and device, by slots."""
+        tensors = {
+            slot.name: torch.empty(slot.shape, dtype=torch.int32 if slot.whole else like.dtype, device=like.device)
+            for slot in self.slots
+        }
+        with torch.no_grad():
+            self.start(tensors, generator)
+        return tensors

@@ -18,7 +18,7 @@ from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
 from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, read_adapter_config
 from adpm.formats.adapterhub_heads import read_head_config
 from adpm.formats.adapterhub_tensors import Slot
-from adpm.formats.peft import read_peft_config
+from adpm.formats.peft import PeftMethod, read_peft_config
 from adpm.formats.safetensors import Tensor as Entry
 from adpm.runtime.adapter import Adapter, Source, blueprints_of, build
 from adpm.runtime.anatomy import Anatomy
@@ -27,7 +27,7 @@ from adpm.runtime.from_peft import PREFIX
 from adpm.runtime.identity import identify
 from adpm.runtime.part import Blueprint
 from adpm.runtime.unpickle import unpickle
-from adpm.runtime.weights import DTYPES, Buffer, Weights, map_file
+from adpm.runtime.weights import DTYPES, WHOLE, Buffer, Weights, map_file
 
 __all__ = [
     "HEAD_CONFIG",
@@ -47,6 +47,7 @@ _ADAPTERHUB: Final = ("adapter.safetensors", "pytorch_adapter.bin")
 _ADAPTERHUB_HEAD: Final = ("model_head.safetensors", "pytorch_model_head.bin")
 _PEFT: Final = ("adapter_model.safetensors", "adapter_model.bin")
 _COPY: Final = re.compile(r"(.+?)\.(?:original_module|modules_to_save)\.(.+)\Z")
+_TOKENS: Final = ".trainable_tokens_delta"
 # AdapterHub's names for modules until version 2.
 _OLD_MODULES: Final = {
     "attention_text_task_adapters": "adapters",
@@ -80,8 +81,12 @@ def read_adapter(
     if base is not None:
         check_base(base, anatomy, source)
     settings = _settings(files, anatomy, source)
+    weights = weights_of(files, _kinds(settings), source)
+    if isinstance(settings.config, PeftMethod):
+        shapes = {name: entry.shape for file in weights for name, entry in file.header.tensors.items()}
+        settings = replace(settings, config=settings.config.as_stored(shapes))
     blueprints = blueprints_of(settings, anatomy)
-    present = Present(weights_of(files, _kinds(settings), source), settings, anatomy)
+    present = Present(weights, settings, anatomy)
     if isinstance(settings.config, AdapterHubConfig) and settings.config.old_task:
         settings, blueprints = _without_unused_inverse(settings, blueprints, present)
     tensors = present.match(blueprints, source)
@@ -194,6 +199,8 @@ class Present:
 
     def _peft_name(self, name: str) -> str:
         """PEFT's name with or without the base's prefix, as this model has it."""
+        if not name.startswith(PREFIX):
+            return name
         path, prefix = name.removeprefix(PREFIX), f"{self.anatomy.base_prefix}."
         if not self.anatomy.prefix:
             path = path.removeprefix(prefix)
@@ -207,7 +214,9 @@ class Present:
         used: set[str] = set()
         out: dict[str, dict[str, Tensor]] = {}
         for blueprint in blueprints:
-            tensors = out[blueprint.key] = {}
+            tensors = out[blueprint.key] = {} if blueprint.stored else blueprint.new(self.like, None)
+            if not blueprint.stored:
+                continue
             prefix = self._prefix(blueprint)
             for slot in blueprint.slots:
                 names = [prefix + slot.file, *(prefix + alias for alias in slot.aliases)]
@@ -236,21 +245,29 @@ class Present:
     def _bind(self, slot: Slot, name: str, other: Tensor | None, faults: _Faults) -> Tensor | None:
         """The tensor called ``name``; ``other`` is the same one under another name."""
         weights, entry = self.entries[name]
-        if entry.shape != slot.shape or entry.dtype not in DTYPES:
+        if entry.shape != slot.shape or not (entry.dtype in DTYPES or (slot.whole and entry.dtype in WHOLE)):
             faults.wrong.append(f"{name} ({_entry_fault(slot, entry)})")
             return other
         bound = weights.bind(entry)
-        if bound.dtype != self.like.dtype or bound.device != self.like.device:
+        if slot.whole:
+            bound = bound.to(dtype=torch.int32, device=self.like.device)
+        elif bound.dtype != self.like.dtype or bound.device != self.like.device:
             bound = bound.to(self.like)
         if other is not None and not torch.equal(bound, other):
             faults.wrong.append(f"{name} (differs from the same tensor under another name)")
         return bound
 
     def _is_left_over(self, name: str) -> bool:
-        """What PEFT writes beside an adapter: a saved module's biases under two more names, which it does not read, and
-        the whole weight of an output layer that is targeted, where it is the base's own."""
+        """What PEFT writes beside an adapter: a saved module's biases under two more names, which it does not read, the
+        whole weight of an output layer that is targeted, where it is the base's own, and new vectors of tokens once
+        for each module that shares them."""
         if self.hub:
             return False
+        if name.endswith(_TOKENS):
+            same = [entry for other, entry in self.entries.items() if other.endswith(_TOKENS) and other != name]
+            weights, entry = self.entries[name]
+            own = weights.bind(entry)
+            return any(entry.shape == two.shape and torch.equal(own, other.bind(two)) for other, two in same)
         path = name.removeprefix(PREFIX).removesuffix(".base_layer.weight")
         module = self.anatomy.modules.get(path)
         if module is not None and name.endswith(".base_layer.weight"):
@@ -267,7 +284,7 @@ class Present:
 
 
 def _entry_fault(slot: Slot, entry: Entry) -> str:
-    if entry.dtype not in DTYPES:
+    if entry.dtype not in DTYPES and not (slot.whole and entry.dtype in WHOLE):
         return f"its dtype is {entry.dtype}"
     return f"its shape is {list(entry.shape)}, expected {list(slot.shape)}"
 

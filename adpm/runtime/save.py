@@ -14,7 +14,7 @@ from torch import Tensor
 from adpm.errors import UsageError
 from adpm.formats.adapterhub import AdapterHubConfig, write_adapter_config
 from adpm.formats.adapterhub_heads import write_head_config
-from adpm.formats.peft import PeftLora, write_peft_config
+from adpm.formats.peft import PeftMethod, write_peft_config
 from adpm.runtime.adapter import Adapter, Source, blueprints_of
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.convert import to_adapterhub, to_peft
@@ -82,10 +82,11 @@ def _peft_files(source: Source, parts: Mapping[str, Part], anatomy: Anatomy) -> 
     tensors = {
         blueprint.file[0] + slot.file: _values(parts[blueprint.key], slot.name)
         for blueprint in blueprints_of(source, anatomy)
+        if blueprint.stored
         for slot in blueprint.slots
     }
     return {
-        "adapter_config.json": write_peft_config(cast("PeftLora", source.config)),
+        "adapter_config.json": write_peft_config(cast("PeftMethod", source.config)),
         "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
     }
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from adpm.formats.safetensors import DTYPE_BITS, Header, read_header
 from adpm.formats.safetensors import Tensor as Entry
 
-__all__ = ["DTYPES", "Buffer", "Weights", "map_file"]
+__all__ = ["DTYPES", "WHOLE", "Buffer", "Weights", "map_file"]
 
 Buffer = bytes | bytearray | memoryview
 DTYPES: Final[Mapping[str, torch.dtype]] = {
@@ -22,6 +22,14 @@ DTYPES: Final[Mapping[str, torch.dtype]] = {
     "F32": torch.float32,
     "F64": torch.float64,
 }
+WHOLE: Final[Mapping[str, torch.dtype]] = {  # of whole numbers, where a method has such
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+}
+_ALL: Final = {**DTYPES, **WHOLE}
 
 
 def map_file(path: Path) -> memoryview:
@@ -43,7 +51,7 @@ class Weights:
 
     def bind(self, entry: Entry) -> Tensor:
         """The tensor as it lies in the file; its bytes stay alive with it."""
-        dtype, size = DTYPES[entry.dtype], DTYPE_BITS[entry.dtype] // 8
+        dtype, size = _ALL[entry.dtype], DTYPE_BITS[entry.dtype] // 8
         elements = (entry.end - entry.begin) // size
         if elements == 0:
             return torch.empty(entry.shape, dtype=dtype)

@@ -20,14 +20,28 @@ ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2
 # The methods, models and compositions that must pass; everything else may be reported as not yet supported.
 MODEL_TYPES: Final = set(SMALL)
 ARCHITECTURES: Final = {None, "lora"}
-PEFT_REFUSED: Final = (
-    "alora_invocation_tokens",
-    "layer_replication",
-    "target_parameters",
-    "trainable_token_indices",
-    "use_bdlora",
-    "use_qalora",
-)
+# PEFT's methods name modules themselves, so that they run on any model.
+PEFT_REFUSED: Final = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
+PEFT_KINDS: Final = {
+    "ADALORA",
+    "BOFT",
+    "C3A",
+    "FOURIERFT",
+    "HRA",
+    "IA3",
+    "LN_TUNING",
+    "LOHA",
+    "LOKR",
+    "LORA",
+    "MISS",
+    "OFT",
+    "RANDLORA",
+    "ROAD",
+    "SHIRA",
+    "TRAINABLE_TOKENS",
+    "VBLORA",
+    "VERA",
+}
 
 
 @dataclass(frozen=True)
@@ -106,13 +120,15 @@ class Case:
 
     def in_scope(self) -> bool:
         """Whether the case must pass: decided by what the peer wrote, not by what adpm says of it."""
-        if self.meta["model_type"] not in MODEL_TYPES or self.composition() is None:
+        if self.composition() is None:
             return False
         if self.is_peft:
             return all(
                 _peft_in_scope(json.loads((paths[0] / "adapter_config.json").read_text("utf-8")))
                 for paths in self.directories().values()
             )
+        if self.meta["model_type"] not in MODEL_TYPES:
+            return False
         active = set(leaves(self.composition()))
         configs = [paths for name, paths in self.directories().items() if name in active]
         return all(_hub_in_scope(path) for paths in configs for path in paths)
@@ -120,11 +136,9 @@ class Case:
 
 def _peft_in_scope(config: dict[str, Any]) -> bool:
     start = str(config.get("init_lora_weights")).lower()
-    changes_base = start.startswith(("pissa", "olora", "corda", "loftq"))
-    targets = config.get("target_modules") or ()
-    if not isinstance(targets, str) and "embed_tokens" in targets:
-        return False
-    return config["peft_type"] == "LORA" and not changes_base and not any(config.get(key) for key in PEFT_REFUSED)
+    changes_base = start.startswith(("corda", "loftq", "lora_ga"))
+    refused = any(config.get(key) for key in PEFT_REFUSED)
+    return config["peft_type"] in PEFT_KINDS and not changes_base and not refused
 
 
 def _hub_in_scope(directory: Path) -> bool:

@@ -15,7 +15,7 @@ from adpm.runtime.tree import Fork
 
 def divide_again(patch: pytest.MonkeyPatch) -> None:
     """Let averages divide as the peer's do, until ``patch`` is undone."""
-    fork, layer, sum_form = bottlenecks.RunTree._fork, layers._Fork.__call__, sublayer.sum_form
+    fork, layer, sum_form = bottlenecks.RunTree._fork, layers._ForkAfter.__call__, sublayer.sum_form
 
     def site(self: Any, node: Any, state: Any) -> Any:
         out, last = fork(self, node, state)
@@ -30,5 +30,5 @@ def divide_again(patch: pytest.MonkeyPatch) -> None:
         return None if averages else sum_form(tree, fusions)
 
     patch.setattr(bottlenecks.RunTree, "_fork", site)
-    patch.setattr(layers._Fork, "__call__", call)
+    patch.setattr(layers._ForkAfter, "__call__", call)
     patch.setattr(sublayer, "sum_form", general)

@@ -17,7 +17,9 @@ from adpm.runtime.sites import FAMILIES
 from adpm.runtime.sites.family import SUBLAYERS
 from tests.parity.peers.small import SMALL, model_inputs, randomise, tensors_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # DeBERTa's module, when imported
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script:DeprecationWarning"
+)  # DeBERTa's module, when imported
 
 FAMILY_NAMES = sorted(FAMILIES.keys() - {"gemma3"})  # gemma3 is gemma3_text beside a vision tower
 METHODS: dict[str, dict[str, Any]] = {

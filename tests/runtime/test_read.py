@@ -160,9 +160,9 @@ def test_all_bad_settings_at_once(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"peft_type": "VERA"}, "method-unsupported"),
+        ({"peft_type": "ADAMSS"}, "method-unsupported"),
         ({"use_qalora": True}, "method-unsupported"),
-        ({"init_lora_weights": "pissa_niter_4"}, "method-unsupported"),
+        ({"init_lora_weights": "corda"}, "method-unsupported"),
         ({"layer_replication": [[0, 1]]}, "method-unsupported"),
         ({"new_feature": "on"}, "adapter-config-invalid"),
         ({"r": 0}, "adapter-config-invalid"),

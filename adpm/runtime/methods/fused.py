@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adpm.formats.adapterhub import LowRank
-from adpm.runtime.part import Part
+from adpm.runtime.methods.layer import LayerPart, Seen
 
 __all__ = ["FusedPart"]
 
 
-class FusedPart(Part):
+class FusedPart(LayerPart):
     """The change of one fused layer, the module called ``layer``. ``sizes``: the widths of q, k and v.
 
     Slots: ``formats.adapterhub_tensors.fused_slots``.
@@ -34,16 +34,16 @@ class FusedPart(Part):
     def __init__(
         self, adapter: Any, names: Mapping[str, str], config: LowRank, layer: str, sizes: tuple[int, int, int]
     ) -> None:
-        super().__init__(adapter, names)
+        super().__init__(adapter, names, layer)
         self.config = config
-        self.layer = layer
         self.sizes = sizes
         self.enabled = tuple(matrix in config.attn_matrices for matrix in ("q", "k", "v"))
         self._widths = [size for size, enabled in zip(sizes, self.enabled, strict=True) if enabled]
 
-    def after(self, layer: nn.Module, x: Tensor, output: Tensor) -> Tensor:  # noqa: ARG002 - as others look at it
+    def after(self, seen: Seen, output: Tensor) -> Tensor:
         """What comes out instead of ``output``. Shapes: batch x tokens x in, batch x tokens x out."""
         config = self.config
+        x = seen.x
         strengths = self._strengths(x)
         multiplies = config.composition_mode == "scale"
         changes = iter(self["vector"].view(-1).split(self._widths) if multiplies else self._deltas(x))

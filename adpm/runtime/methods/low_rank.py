@@ -25,9 +25,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from adpm.runtime.methods.layer import Folded, LayerPart, Seen, weight_of
 from adpm.runtime.part import Part
 
-__all__ = ["PAIR", "LowRankOptions", "LowRankPart", "SharedPairPart", "run_low_ranks", "start_low_rank", "weight_of"]
+__all__ = ["PAIR", "LowRankOptions", "LowRankPart", "SharedPairPart", "run_low_ranks", "start_low_rank"]
 
 PAIR: Final = "shared/pair"  # the key of the part that VeRA's layers share
 
@@ -52,12 +53,11 @@ class SharedPairPart(Part):
         """Nothing: the pair is random and stays."""
 
 
-class LowRankPart(Part):
+class LowRankPart(LayerPart):
     """The change of one linear layer, the module called ``layer``."""
 
     def __init__(self, adapter: Any, names: Mapping[str, str], layer: str, options: LowRankOptions) -> None:
-        super().__init__(adapter, names)
-        self.layer = layer
+        super().__init__(adapter, names, layer)
         self.options = options
         self._parts: Mapping[str, Part] = adapter.parts  # of the same adapter, for VeRA's pair
 
@@ -88,6 +88,29 @@ class LowRankPart(Part):
             return out * gate.mean(dim=1, keepdim=True)
         return out * options.scale
 
+    def after(self, seen: Seen, output: Tensor) -> Tensor:
+        return run_low_ranks((self,), seen.layer, seen.bias, seen.x, output)
+
+    def fold_output(self, weight: Tensor, bias: Tensor | None) -> Folded:
+        options = self.options
+        if options.gated:
+            return super().fold_output(weight, bias)
+        if options.multiplies:
+            scale = self["vector"].view(-1) * options.scale
+            return weight * scale.unsqueeze(1), None if bias is None else bias * scale
+        a, b = self.pair()
+        change, extra = b @ a, self.get("c")
+        extra = None if extra is None else extra * options.scale
+        if not options.dora:
+            return weight + change * options.scale, _sum(bias, extra)
+        if options.chained:
+            factor = self["magnitude"].view(-1) / torch.linalg.norm(weight + change, dim=1)
+            new = (weight + change * options.scale) * factor.unsqueeze(1)
+            return new, None if bias is None else bias * factor
+        new = weight + change * options.scale
+        factor = self["magnitude"].view(-1) / torch.linalg.norm(new, dim=1)
+        return new * factor.unsqueeze(1), _sum(bias, None if extra is None else extra * factor)
+
     def dropped(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.options.dropout) if self.options.dropout and self.training else x
 
@@ -117,12 +140,8 @@ class LowRankPart(Part):
         return output + (factor - 1) * plain + factor * change * scale
 
 
-def weight_of(layer: nn.Module) -> Tensor:
-    """The layer's weight as out x in; transformers' Conv1D keeps it as in x out."""
-    weight = layer.weight
-    if not isinstance(weight, Tensor):
-        raise TypeError("a linear layer's weight is a tensor")
-    return weight.T if type(layer).__name__ == "Conv1D" else weight
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return second if first is None else first if second is None else first + second
 
 
 def run_low_ranks(

@@ -11,28 +11,26 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from adpm.runtime.part import Part
+from adpm.runtime.methods.layer import Folded, LayerPart, Seen
 
 __all__ = ["BiasPart", "ModulePart"]
 
 
-class BiasPart(Part):
+class BiasPart(LayerPart):
     """Another bias for a module that adds its bias last (linear layers, layer norms). Slot: ``bias``."""
 
-    def __init__(self, adapter: nn.Module, names: Mapping[str, str], layer: str) -> None:
-        super().__init__(adapter, names)
-        self.layer = layer
+    def after(self, seen: Seen, output: Tensor) -> Tensor:
+        return output + (self["bias"] if seen.bias is None else self["bias"] - seen.bias)
 
-    def correct(self, layer: nn.Module, output: Tensor) -> Tensor:
-        return output + (self["bias"] - layer.bias if isinstance(layer.bias, Tensor) else self["bias"])
+    def fold_output(self, weight: Tensor, bias: Tensor | None) -> Folded:  # noqa: ARG002 - it is replaced
+        return weight, self["bias"]
 
 
-class ModulePart(Part):
+class ModulePart(LayerPart):
     """A copy of a module with its own weights. Slots: the module's parameters and buffers by their names."""
 
     def __init__(self, adapter: nn.Module, names: Mapping[str, str], layer: str, original: nn.Module) -> None:
-        super().__init__(adapter, names)
-        self.layer = layer
+        super().__init__(adapter, names, layer)
         self._original = original
         self._name = layer.replace(".", "/")
 

@@ -132,9 +132,7 @@ def norm(name: SubLayerName, hidden: str, residual: Tap, layer_norm: str, adapte
     return SubLayer(name, Tap((hidden,), "after"), (residual,), adapters, "norm", norm=(layer_norm,))
 
 
-def add(
-    name: SubLayerName, hidden: str | Names, layer_norm: str, adapters: str, *, optional: bool = False
-) -> SubLayer:
+def add(name: SubLayerName, hidden: str | Names, layer_norm: str, adapters: str, *, optional: bool = False) -> SubLayer:
     """A sub-layer that ends in the plain sum; its residual is what goes into ``layer_norm`` before it."""
     names = (hidden,) if isinstance(hidden, str) else hidden
     return SubLayer(name, Tap(names, "after"), (Tap((layer_norm,)),), adapters, "add", optional=optional)

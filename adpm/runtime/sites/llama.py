@@ -80,9 +80,7 @@ _GEMMA: Final = replace(
     _STACK,
     sublayers=(
         _normed("mh_adapter", "self_attn", "input_layernorm", "post_attention_layernorm", "attention_adapters"),
-        _normed(
-            "output_adapter", "mlp", "pre_feedforward_layernorm", "post_feedforward_layernorm", "output_adapters"
-        ),
+        _normed("output_adapter", "mlp", "pre_feedforward_layernorm", "post_feedforward_layernorm", "output_adapters"),
     ),
 )
 GEMMA2: Final = replace(

@@ -199,7 +199,9 @@ def fixture(out: Path, number: int, rng: random.Random, family: str) -> None:
     base.save_pretrained(base_dir)
     names = ["a", "b", "c"][: rng.choice([1, 1, 1, 2, 3])]
     methods = [method(rng, family)]
-    methods += [bottleneck(rng, family) for _ in names[1:]]  # a stack of two LoRAs only runs where all matrices are square
+    methods += [
+        bottleneck(rng, family) for _ in names[1:]
+    ]  # a stack of two LoRAs only runs where all matrices are square
     rng.shuffle(methods)
     # From a plain model the peer does not save what layers share.
     shared = any(shares(chosen) for chosen in methods)

@@ -47,7 +47,9 @@ class Small:
 
     def model(self, suffix: str = "Model", **changes: Any) -> Any:
         """A model in evaluation mode; ``changes`` replace settings."""
-        config_class = getattr(transformers, f"{self.word}Config", None) or getattr(transformers, f"{self.word}TextConfig")
+        config_class = getattr(transformers, f"{self.word}Config", None) or getattr(
+            transformers, f"{self.word}TextConfig"
+        )
         config = config_class(**{**self.settings, **changes})
         return getattr(transformers, f"{self.word}{suffix}")(config).eval()
 
@@ -68,7 +70,9 @@ SMALL: Final[dict[str, Small]] = {
     ),
     "albert": Small("Albert", {**_ENCODER, "embedding_size": 16, "num_hidden_layers": 3, "num_hidden_groups": 1}),
     "mpnet": Small("MPNet", {**_ENCODER, "pad_token_id": 1}),
-    "modernbert": Small("ModernBert", {**_ENCODER, **_TOKENS, "cls_token_id": 1, "sep_token_id": 2, "reference_compile": False}),
+    "modernbert": Small(
+        "ModernBert", {**_ENCODER, **_TOKENS, "cls_token_id": 1, "sep_token_id": 2, "reference_compile": False}
+    ),
     "gpt2": Small("GPT2", _GPT),
     "gptj": Small("GPTJ", {**_GPT, "rotary_dim": 4}),
     "llama": Small("Llama", _DECODER),
@@ -84,7 +88,13 @@ SMALL: Final[dict[str, Small]] = {
     "mbart": Small("MBart", _BART, "pair"),
     "whisper": Small(
         "Whisper",
-        {**_BART, "num_mel_bins": 8, "max_source_positions": 10, "max_target_positions": 40, "decoder_start_token_id": 3},
+        {
+            **_BART,
+            "num_mel_bins": 8,
+            "max_source_positions": 10,
+            "max_target_positions": 40,
+            "decoder_start_token_id": 3,
+        },
         "sound",
     ),
     "vit": Small("ViT", _IMAGE, "image"),

@@ -1,0 +1,120 @@
+"""PEFT's LoRA and AdaLoRA as frozen values. Source: ``peft`` 0.21.2, ``tuners/lora/config.py``, ``tuners/adalora``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from adpm.formats.adapterhub import probability
+from adpm.formats.peft_keys import RANK, PeftMethod, by_pattern, key, word_or_flag
+from adpm.formats.reader import Node, flag, integer, list_of, number, text
+
+__all__ = ["PeftAdaLora", "PeftLora", "Tokens"]
+
+Tokens = tuple[int, ...] | tuple[tuple[str, tuple[int, ...]], ...]  # of the input embedding, or by module
+
+# Keys about how training starts or what PEFT wraps.
+_TRAINING: Final = frozenset(
+    {
+        "corda_config",
+        "eva_config",
+        "loftq_config",
+        "lora_ga_config",
+        "megatron_core",
+        "qalora_group_size",
+        "runtime_config",
+    }
+)
+_INDEX: Final = integer(0)
+
+
+def _tokens(node: Node) -> Tokens:
+    if not isinstance(node.value, dict):
+        return list_of(_INDEX)(node)
+    found = [(str(child.path[-1]), child.decode(list_of(_INDEX))) for child in node.children()]
+    return tuple((name, tokens) for name, tokens in found if tokens is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftLora(PeftMethod):
+    """``LoraConfig``, as far as it decides an output."""
+
+    KIND: ClassVar[str] = "LORA"
+    IGNORED: ClassVar[frozenset[str]] = _TRAINING
+    # What changes outputs and adpm does not run.
+    REFUSED: ClassVar[tuple[str, ...]] = (
+        "alora_invocation_tokens",
+        "arrow_config",
+        "ensure_weight_tying",
+        "kasa_config",
+        "layer_replication",
+        "megatron_config",
+        "monteclora_config",
+        "use_bdlora",
+        "use_qalora",
+        "velora_config",
+    )
+
+    r: int = key(RANK, 8)
+    lora_alpha: float = key(number, 8)
+    lora_dropout: float = key(probability, 0.0)
+    use_rslora: bool = key(flag, False)
+    use_dora: bool = key(flag, False)
+    lora_bias: bool = key(flag, False)
+    rank_pattern: tuple[tuple[str, int], ...] = key(by_pattern(RANK), ())
+    alpha_pattern: tuple[tuple[str, float], ...] = key(by_pattern(number), ())
+    init_lora_weights: bool | str = key(word_or_flag(), True)
+    target_parameters: tuple[str, ...] = key(list_of(text), ())
+    trainable_token_indices: Tokens = key(_tokens, ())
+
+    def scale(self, rank: int, alpha: float) -> float:
+        return alpha / (rank**0.5 if self.use_rslora else rank)
+
+    @property
+    def changes_base(self) -> str | None:
+        """The way to start that takes the adapter's first values out of the base's weights, if it is one."""
+        start = self.init_lora_weights
+        word = start.lower() if isinstance(start, str) else ""
+        return next((way for way in ("pissa", "olora") if word.startswith(way)), None)
+
+    def check(self, node: Node) -> None:
+        if not (self.target_modules or self.target_parameters or self.trainable_token_indices):
+            super().check(node)
+        if self.target_parameters and (self.lora_dropout or self.use_dora or self.lora_bias):
+            node.document.report((*node.path, "target_parameters"), "allows neither dropout, DoRA nor lora_bias")
+
+    def value(self) -> dict[str, Any]:
+        out = super().value()
+        if self.trainable_token_indices and isinstance(self.trainable_token_indices[0], tuple):
+            out["trainable_token_indices"] = {name: list(ids) for name, ids in _named(self.trainable_token_indices)}
+        return out
+
+
+def _named(tokens: Tokens) -> list[tuple[str, tuple[int, ...]]]:
+    return [entry for entry in tokens if isinstance(entry, tuple)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftAdaLora(PeftMethod):
+    """``AdaLoraConfig``. ``rank_pattern``: after training, which of a layer's ``init_r`` singular values are left."""
+
+    KIND: ClassVar[str] = "ADALORA"
+    IGNORED: ClassVar[frozenset[str]] = _TRAINING | {
+        "r",
+        "use_rslora",
+        "target_r",
+        "tinit",
+        "tfinal",
+        "deltaT",
+        "beta1",
+        "beta2",
+        "orth_reg_weight",
+        "total_step",
+        "alpha_pattern",
+    }
+
+    init_r: int = key(RANK, 12)
+    lora_alpha: float = key(number, 8)
+    lora_dropout: float = key(probability, 0.0)
+    init_lora_weights: bool = key(flag, True)
+    rank_pattern: tuple[tuple[str, tuple[bool, ...]], ...] = key(by_pattern(list_of(flag)), ())

@@ -1,0 +1,196 @@
+"""PEFT's LoRA, and trainable tokens, on a live model: what each kind of module gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+from torch import Generator, Tensor, nn
+
+from adpm.errors import AdapterError
+from adpm.formats.adapterhub_tensors import Slot
+from adpm.formats.peft_lora import PeftLora, Tokens
+from adpm.runtime.anatomy import Anatomy, features
+from adpm.runtime.methods.conv import CONVOLUTIONS, ConvPart, conv_slots, start_conv
+from adpm.runtime.methods.embedding import EmbeddingPart, start_embedding
+from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, start_low_rank
+from adpm.runtime.methods.patterns import by_pattern
+from adpm.runtime.methods.residual import ResidualPart, first_pair
+from adpm.runtime.methods.tokens import TiedEmbeddingPart, TiedOutputPart, TokensPart
+from adpm.runtime.part import Blueprint
+from adpm.runtime.peft_targets import input_embeddings, no_target, targeted_by, tied_with
+
+__all__ = ["lora_blueprints", "token_blueprints"]
+
+
+def lora_blueprints(config: PeftLora, targets: list[str], anatomy: Anatomy, prefix: str) -> list[Blueprint]:
+    """Every part of a LoRA but what all methods have: its changes of modules, parameters and tokens."""
+    targets = [*targets, *_parameters(config, anatomy)]
+    tokens = list(_tokens(config.trainable_token_indices, anatomy))
+    if not targets and not tokens:
+        raise no_target(config, anatomy)
+    out = [_change(config, anatomy.modules[name], name, prefix) for name in targets]
+    for name, ids in tokens:
+        out += token_blueprints(name, ids, anatomy, prefix, ".token_adapter")
+    return out
+
+
+def _parameters(config: PeftLora, anatomy: Anatomy) -> list[str]:
+    """The linear layers whose weights ``target_parameters`` names: to change the weight is to change the layer."""
+    found = []
+    for name, module in anatomy.modules.items():
+        for word, _ in module.named_parameters(recurse=False):
+            path = f"{name}.{word}"
+            if not any(path == wanted or path.endswith(f".{wanted}") for wanted in config.target_parameters):
+                continue
+            if word != "weight" or not isinstance(module, nn.Linear):
+                raise AdapterError(
+                    "method-unsupported",
+                    f"the adapter targets the parameter {path} of a {type(module).__name__}",
+                    cause="adpm runs LoRA on weights of linear layers",
+                )
+            found.append(name)
+    if config.target_parameters and not found:
+        raise AdapterError(
+            "adapter-misfit",
+            f"no parameter of {type(anatomy.model).__name__} is a target of the adapter",
+            cause=f"it targets {', '.join(config.target_parameters)}",
+        )
+    return found
+
+
+def _change(config: PeftLora, module: nn.Module, name: str, prefix: str) -> Blueprint:
+    """What acts on one target: the kind of the module decides."""
+    rank = by_pattern(config.rank_pattern, name, config.r)
+    alpha = by_pattern(config.alpha_pattern, name, config.lora_alpha)
+    options = LowRankOptions(config.scale(rank, alpha), config.lora_dropout, chained=False, dora=config.use_dora)
+    blueprint = partial(Blueprint, key=name.replace(".", "/"), file=(f"{prefix}{name}.", ""))
+    way, sizes = config.init_lora_weights, features(module)
+    if sizes is not None:
+        slots = _linear_slots(config, rank, *sizes)
+        if config.changes_base is None:
+            build, start = partial(LowRankPart, layer=name, options=options), partial(_start, way, module)
+            return blueprint(slots=slots, build=build, start=start)
+        first = first_pair(config.changes_base, module, rank, options.scale)
+        build = partial(ResidualPart, layer=name, options=options, first=first)
+        return blueprint(slots=slots, build=build, start=partial(_start_residual, first, module))
+    if isinstance(module, nn.Embedding) and not config.lora_bias:
+        return blueprint(
+            slots=_embedding_slots(config, rank, module),
+            build=partial(EmbeddingPart, layer=name, scale=options.scale),
+            start=partial(start_embedding, way, module),
+        )
+    if type(module) in CONVOLUTIONS:
+        return blueprint(
+            slots=conv_slots(module, rank, dora=config.use_dora, bias=config.lora_bias),
+            build=partial(ConvPart, layer=name, options=options, module=module),
+            start=partial(start_conv, way, module),
+        )
+    raise AdapterError(
+        "method-unsupported",
+        f"the adapter targets {name}, a {type(module).__name__}",
+        cause="adpm runs LoRA on linear layers, convolutions, and embeddings without lora_bias",
+    )
+
+
+def _linear_slots(config: PeftLora, rank: int, inputs: int, outputs: int) -> tuple[Slot, ...]:
+    slots = [Slot("A", "lora_A.weight", (rank, inputs)), Slot("B", "lora_B.weight", (outputs, rank))]
+    if config.lora_bias:
+        slots.append(Slot("c", "lora_B.bias", (outputs,)))
+    if config.use_dora:
+        slots.append(Slot("magnitude", "lora_magnitude_vector", (outputs,)))
+    return tuple(slots)
+
+
+def _embedding_slots(config: PeftLora, rank: int, module: nn.Embedding) -> tuple[Slot, ...]:
+    slots = [
+        Slot("A", "lora_embedding_A", (rank, module.num_embeddings)),
+        Slot("B", "lora_embedding_B", (module.embedding_dim, rank)),
+    ]
+    if config.use_dora:
+        slots.append(Slot("magnitude", "lora_magnitude_vector", (1, module.embedding_dim)))
+    return tuple(slots)
+
+
+def _start(way: bool | str, module: nn.Module, tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
+    """The peer's ways to start that need neither data nor another base; ``false`` leaves both factors random."""
+    if isinstance(way, str) and way.lower() not in ("gaussian", "orthogonal"):
+        raise AdapterError(
+            "method-unsupported",
+            f"a new LoRA can't start as {way!r} here",
+            hint="true, false, gaussian, orthogonal, pissa and olora are what adpm starts with",
+        )
+    start_low_rank("both" if way is False else "lora", module, tensors, generator)
+    rank = len(tensors["A"])
+    if way == "gaussian":
+        nn.init.normal_(tensors["A"], std=1 / rank, generator=generator)
+    elif way == "orthogonal":
+        turn = torch.linalg.qr(torch.randn(rank, rank, generator=generator))[0]
+        for name, half in (("A", turn[0::2]), ("B", turn[1::2])):
+            tensor = tensors[name]
+            size = tensor.shape[1] if name == "A" else tensor.shape[0]
+            made = torch.randn(size, len(half), generator=generator) @ half / 10
+            tensor.copy_(made.T if name == "A" else made)
+
+
+def _start_residual(
+    first: tuple[Tensor, Tensor], module: nn.Module, tensors: Mapping[str, Tensor], generator: Generator | None
+) -> None:
+    start_low_rank("lora", module, tensors, generator)
+    tensors["A"].copy_(first[0])
+    tensors["B"].copy_(first[1])
+
+
+def _tokens(tokens: Tokens, anatomy: Anatomy) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Embeddings and the tokens of them that are trained; a plain list is of the input's."""
+    plain = tuple(entry for entry in tokens if isinstance(entry, int))
+    if plain:
+        yield input_embeddings(anatomy), plain
+    seen: set[str] = set()
+    for entry in tokens:
+        if isinstance(entry, int):
+            continue
+        for name in sorted(targeted_by((entry[0],), anatomy)):
+            if name not in seen:
+                seen |= {name, *tied_with(name, anatomy)}
+                yield name, entry[1]
+
+
+def token_blueprints(
+    name: str, ids: tuple[int, ...], anatomy: Anatomy, prefix: str, below: str = ""
+) -> list[Blueprint]:
+    """The part of an embedding's new vectors, and one without tensors for each module that shares its weight."""
+    module = anatomy.modules[name]
+    weight = module._parameters.get("weight")  # noqa: SLF001 - not a child module's
+    if not isinstance(module, nn.Embedding) or weight is None:
+        raise AdapterError(
+            "method-unsupported", f"the adapter trains tokens of {name}, a {type(module).__name__} and no embedding"
+        )
+    if len(set(ids)) != len(ids) or max(ids, default=0) >= len(weight):
+        raise AdapterError(
+            "adapter-misfit", f"the adapter's tokens repeat, or are more than the {len(weight)} of {name}"
+        )
+    key = f"{name}.tokens".replace(".", "/")
+    file = (f"{prefix}{name}{below}.", "")
+    slots = (Slot("vectors", "trainable_tokens_delta", (len(ids), weight.shape[1])),)
+    build = partial(TokensPart, layer=name, ids=ids, rows=len(weight))
+    out = [Blueprint(key, file, slots, build, partial(_start_tokens, weight, ids))]
+    for other in tied_with(name, anatomy):
+        kind = TiedEmbeddingPart if isinstance(anatomy.modules[other], nn.Embedding) else TiedOutputPart
+        tied = partial(kind, layer=other, ids=ids, rows=len(weight), key=key)
+        out.append(Blueprint(f"{other}.tokens".replace(".", "/"), file, (), tied, _start_nothing))
+    return out
+
+
+def _start_tokens(
+    weight: Tensor,
+    ids: tuple[int, ...],
+    tensors: Mapping[str, Tensor],
+    generator: Generator | None,  # noqa: ARG001 - a Blueprint's start
+) -> None:
+    tensors["vectors"].copy_(weight[list(ids)])
+
+
+def _start_nothing(tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
+    """For parts without tensors."""

@@ -1,0 +1,77 @@
+"""LoKr: a Kronecker product, whose factors are whole or of low rank.
+
+    D = (alpha / r) * (W1 kron W2)          W1: l x m or A1 B1, W2: k x n or A2 B2, with out = l k, in = m n
+
+Out and in are each split as ``_factors`` says. W2 is whole where r >= max(k, n) / 2; W1 where ``decompose_both`` is
+false or r >= max(l, m) / 2. Sources: LyCORIS; ``peft`` 0.21.2, ``tuners/lokr/layer.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Generator, Tensor, nn
+
+from adpm.formats.adapterhub_tensors import Slot
+from adpm.formats.peft_keys import PeftMethod
+from adpm.formats.peft_linear import PeftLokr
+from adpm.runtime.methods.layer import Place, Tensors
+from adpm.runtime.methods.loha import LycorisPart
+from adpm.runtime.methods.patterns import by_pattern
+
+__all__ = ["LokrPart"]
+
+
+class LokrPart(LycorisPart):
+    """Slots: ``w1`` or ``w1_a`` and ``w1_b``; ``w2`` or ``w2_a`` and ``w2_b``."""
+
+    @classmethod
+    def slots(cls, config: PeftMethod, place: Place) -> tuple[Slot, ...]:
+        config = cast("PeftLokr", config)
+        rank = by_pattern(config.rank_pattern, place.name, config.r)
+        m, n = _factors(place.inputs, config.decompose_factor)
+        out_l, k = _factors(place.outputs, config.decompose_factor)
+        first = not config.decompose_both or rank >= max(out_l, m) / 2
+        second = rank >= max(k, n) / 2
+        return (*_factor("w1", out_l, m, rank, whole=first), *_factor("w2", k, n, rank, whole=second))
+
+    @classmethod
+    def start(cls, config: PeftMethod, _place: Place, tensors: Tensors, generator: Generator | None) -> None:
+        way = cast("PeftLokr", config).init_weights
+        zero = {"lycoris": ("w2", "w2_b"), True: ("w1", "w1_a")}.get(way, ())
+        for name, tensor in tensors.items():
+            if name in zero:
+                nn.init.zeros_(tensor)
+            else:
+                nn.init.kaiming_uniform_(tensor, a=math.sqrt(5), generator=generator)
+
+    def whole(self) -> Tensor:
+        return torch.kron(self._matrix("w1"), self._matrix("w2")) * self.scale
+
+    def _matrix(self, name: str) -> Tensor:
+        return self[name] if name in self else self[f"{name}_a"] @ self[f"{name}_b"]
+
+
+def _factor(name: str, rows: int, columns: int, rank: int, *, whole: bool) -> tuple[Slot, ...]:
+    if whole:
+        return (Slot(name, f"lokr_{name}", (rows, columns)),)
+    return (
+        Slot(f"{name}_a", f"lokr_{name}_a", (rows, rank)),
+        Slot(f"{name}_b", f"lokr_{name}_b", (rank, columns)),
+    )
+
+
+def _factors(size: int, factor: int) -> tuple[int, int]:
+    """Two factors of ``size``, the smaller first: ``factor`` where it divides, else the closest pair up to it."""
+    if factor > 0 and size % factor == 0:
+        return factor, size // factor
+    bound = size if factor == -1 else factor
+    best = (1, size)
+    for small in range(2, math.isqrt(size) + 1):
+        if size % small == 0:
+            if small > bound:
+                break
+            best = (small, size // small)
+    return best

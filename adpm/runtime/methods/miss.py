@@ -1,0 +1,77 @@
+"""MiSS: one small matrix for all groups of r inputs.
+
+    y + (sum over groups g of drop(x)[g]) S        S: r x out; x is filled up with zeros to whole groups
+    mini     S is given as r x mini_r and repeated along out
+    bat      W is cut into W[i, a, j, :] (row i r + a, columns j r ... j r + r - 1), and the change is
+             D[i, a, j, :] = W[i, a, j, :] S_i + S_i[j, :]        S: out / r x r x r; this needs in = r r
+
+Sources: Kang et al. 2024 (2409.15371);
+``peft`` 0.21.2, ``tuners/miss/layer.py``.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from adpm.formats.adapterhub_tensors import Slot
+from adpm.formats.peft_keys import PeftMethod
+from adpm.formats.peft_linear import PeftMiss
+from adpm.runtime.methods.layer import DeltaPart, Place, Seen, Tensors, misfit
+
+__all__ = ["MissPart"]
+
+
+class MissPart(DeltaPart):
+    """Slot: ``block``."""
+
+    def setup(self, config: PeftMethod) -> None:
+        config = cast("PeftMiss", config)
+        self.variant = config.init_weights
+        self.dropout = config.miss_dropout
+
+    @classmethod
+    def slots(cls, config: PeftMethod, place: Place) -> tuple[Slot, ...]:
+        config = cast("PeftMiss", config)
+        rank, shape = config.r, (config.r, place.outputs)
+        if rank > place.inputs:
+            raise misfit(place, f"r = {rank} is more than its inputs")
+        if config.init_weights == "bat":
+            if place.inputs != rank * rank or place.outputs % rank:
+                raise misfit(place, f"'bat' with r = {rank} needs {rank * rank} inputs and r to divide the outputs")
+            return (Slot("block", "miss_block", (place.outputs // rank, rank, rank)),)
+        if config.init_weights == "mini":
+            if place.outputs % config.mini_r:
+                raise misfit(place, f"mini_r = {config.mini_r} does not divide its outputs")
+            shape = (rank, config.mini_r)
+        return (Slot("block", "miss_block", shape),)
+
+    @classmethod
+    def start(cls, config: PeftMethod, _place: Place, tensors: Tensors, generator: Generator | None) -> None:
+        if cast("PeftMiss", config).init_weights:
+            nn.init.zeros_(tensors["block"])
+        else:
+            nn.init.normal_(tensors["block"], generator=generator)
+
+    def after(self, seen: Seen, output: Tensor) -> Tensor:
+        if self.variant == "bat":
+            return super().after(seen, output)
+        block = self._block()
+        x = functional.dropout(seen.x, self.dropout) if self.dropout and self.training else seen.x
+        x = functional.pad(x, (0, -x.shape[-1] % len(block)))
+        return output + x.unflatten(-1, (-1, len(block))).sum(-2) @ block
+
+    def delta(self, weight: Tensor) -> Tensor:
+        if self.variant != "bat":
+            block = self._block()
+            return block.T.repeat(1, -(-self.place.inputs // len(block)))[:, : self.place.inputs]
+        block = self["block"]
+        rank = block.shape[-1]
+        cut = weight.reshape(len(weight) // rank, rank, -1, rank).permute(1, 0, 2, 3)
+        return (cut @ block + block).transpose(0, 1).reshape(weight.shape)
+
+    def _block(self) -> Tensor:
+        block = self["block"]
+        return block.repeat(1, self.place.outputs // block.shape[1]) if self.variant == "mini" else block

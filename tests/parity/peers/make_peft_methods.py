@@ -1,0 +1,386 @@
+"""Write random fixtures of PEFT's other methods in the corpus's layout with PEFT itself.
+
+    PEFT_PYTHON tests/parity/peers/make_peft_methods.py OUT [--seed 1] [--rounds 2]
+    ADPM_PARITY_DIR=OUT pytest tests/parity
+
+Runs in an environment with ``peft`` 0.21.2 and without adpm. Each round draws every method with random options on a
+family of its choice; all weights are random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+from safetensors.torch import save_file
+
+TEXT = {"vocab_size": 50, "max_position_embeddings": 64, "hidden_size": 32, "num_attention_heads": 4}
+LAYERS = {"num_hidden_layers": 2, "intermediate_size": 64}
+ENDS = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+# Class, config, targets, feed-forward targets, norms, the token embedding's name.
+FAMILIES: dict[str, tuple[str, str, dict[str, Any], list[str], list[str], list[str], str]] = {
+    "bert": (
+        "BertForSequenceClassification",
+        "BertConfig",
+        {**TEXT, **LAYERS, "num_labels": 3},
+        ["query", "key", "attention.output.dense"],
+        ["output.dense"],
+        ["LayerNorm"],
+        "word_embeddings",
+    ),
+    "llama": (
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        {**TEXT, **LAYERS, "num_key_value_heads": 2, "pad_token_id": 0, "tie_word_embeddings": True},
+        ["q_proj", "v_proj", "gate_proj"],
+        ["down_proj"],
+        ["input_layernorm", "norm"],
+        "embed_tokens",
+    ),
+    "t5": (
+        "T5ForConditionalGeneration",
+        "T5Config",
+        {"vocab_size": 50, "d_model": 32, "num_heads": 4, "d_kv": 8, "d_ff": 64, "num_layers": 2, **ENDS},
+        ["q", "v"],
+        ["wo"],
+        ["final_layer_norm"],
+        "shared",
+    ),
+    "gpt2": (
+        "GPT2LMHeadModel",
+        "GPT2Config",
+        {"vocab_size": 50, "n_positions": 64, "n_embd": 32, "n_head": 4, "n_layer": 2, "eos_token_id": 1},
+        ["c_attn"],
+        ["mlp.c_proj"],
+        ["ln_1", "ln_f"],
+        "wte",
+    ),
+    "vit": (
+        "ViTForImageClassification",
+        "ViTConfig",
+        {
+            "image_size": 16,
+            "patch_size": 4,
+            "hidden_size": 32,
+            "num_attention_heads": 4,
+            **LAYERS,
+            "num_labels": 3,
+        },
+        ["patch_embeddings.projection"],
+        [],
+        ["layernorm_before"],
+        "",
+    ),
+}
+TASKS = {"bert": "SEQ_CLS", "llama": "CAUSAL_LM", "gpt2": "CAUSAL_LM", "t5": "SEQ_2_SEQ_LM"}
+Draw = Callable[[random.Random, str], Any]
+
+
+def targets(rng: random.Random, family: str, feed: bool = True) -> list[str]:
+    own, feeds = FAMILIES[family][3:5]
+    names = own + (feeds if feed else [])
+    return rng.sample(names, rng.randint(1, len(names)))
+
+
+def ia3(rng: random.Random, family: str) -> Any:
+    own, feeds = FAMILIES[family][3:5]
+    return peft.IA3Config(target_modules=own + feeds, feedforward_modules=rng.choice([feeds, []]))
+
+
+def adalora(rng: random.Random, family: str) -> Any:
+    return peft.AdaLoraConfig(
+        target_modules=targets(rng, family),
+        init_r=rng.choice([4, 6]),
+        target_r=2,
+        lora_alpha=rng.choice([8, 16]),
+        total_step=100,
+    )
+
+
+def loha(rng: random.Random, family: str) -> Any:
+    names = targets(rng, family)
+    return peft.LoHaConfig(
+        target_modules=names, r=rng.choice([2, 4]), alpha=rng.choice([4, 8]), rank_pattern={names[0]: 3}
+    )
+
+
+def lokr(rng: random.Random, family: str) -> Any:
+    return peft.LoKrConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([1, 2, 4, 8]),
+        alpha=rng.choice([4, 8]),
+        decompose_both=rng.random() < 0.5,
+        decompose_factor=rng.choice([-1, 2, 4, 5]),
+    )
+
+
+def oft(rng: random.Random, family: str) -> Any:
+    values: dict[str, Any] = rng.choice([{"oft_block_size": 8}, {"r": 4, "oft_block_size": 0}, {"oft_block_size": 6}])
+    return peft.OFTConfig(
+        target_modules=targets(rng, family),
+        coft=rng.random() < 0.3,
+        eps=rng.choice([6e-5, 0.5]),
+        block_share=rng.random() < 0.3,
+        use_cayley_neumann=rng.random() < 0.5,
+        num_cayley_neumann_terms=rng.choice([1, 2, 3, 4, 5, 6]),
+        bias=rng.choice(["none", "none", "all", "oft_only"]),
+        **values,
+    )
+
+
+def boft(rng: random.Random, family: str) -> Any:
+    values: dict[str, Any] = rng.choice([{"boft_block_size": 4}, {"boft_block_num": 4, "boft_block_size": 0}])
+    return peft.BOFTConfig(
+        target_modules=targets(rng, family),
+        boft_n_butterfly_factor=rng.choice([1, 2]),
+        bias=rng.choice(["none", "none", "boft_only"]),
+        **values,
+    )
+
+
+def hra(rng: random.Random, family: str) -> Any:
+    return peft.HRAConfig(target_modules=targets(rng, family), r=rng.choice([1, 2, 3]), apply_GS=rng.random() < 0.5)
+
+
+def fourier(rng: random.Random, family: str) -> Any:
+    names = targets(rng, family)
+    return peft.FourierFTConfig(
+        target_modules=names,
+        n_frequency=40,
+        n_frequency_pattern={names[0]: 30},
+        scaling=20.0,
+        random_loc_seed=rng.choice([777, 3]),
+    )
+
+
+def vblora(rng: random.Random, family: str) -> Any:
+    return peft.VBLoRAConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([2, 4]),
+        num_vectors=12,
+        vector_length=16,
+        topk=rng.choice([1, 2, 3]),
+        save_only_topk_weights=rng.random() < 0.5,
+    )
+
+
+def randlora(rng: random.Random, family: str) -> Any:
+    return peft.RandLoraConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([4, 5]),
+        randlora_alpha=20,
+        projection_prng_key=rng.choice([0, 5]),
+        save_projection=rng.random() < 0.5,
+        **rng.choice([{}, {"sparse": True}, {"very_sparse": True}]),
+    )
+
+
+def vera(rng: random.Random, family: str) -> Any:
+    return peft.VeraConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([3, 8]),
+        projection_prng_key=rng.choice([0, 5]),
+        save_projection=rng.random() < 0.5,
+    )
+
+
+def ln_tuning(rng: random.Random, family: str) -> Any:
+    return peft.LNTuningConfig(target_modules=FAMILIES[family][5])
+
+
+def miss(rng: random.Random, family: str) -> Any:
+    way: dict[str, Any] = rng.choice([{"init_weights": True}, {"init_weights": "mini", "mini_r": 4}])
+    return peft.MissConfig(target_modules=targets(rng, family), r=rng.choice([3, 4]), **way)
+
+
+def shira(rng: random.Random, family: str) -> Any:
+    return peft.ShiraConfig(target_modules=targets(rng, family), r=rng.choice([1, 2]))
+
+
+def c3a(rng: random.Random, family: str) -> Any:
+    names = targets(rng, family)
+    return peft.C3AConfig(target_modules=names, block_size=8, block_size_pattern={names[0]: 16})
+
+
+def road(rng: random.Random, family: str) -> Any:
+    return peft.RoadConfig(
+        target_modules=targets(rng, family), variant=rng.choice(["road_1", "road_2", "road_4"]), group_size=8
+    )
+
+
+def tokens(rng: random.Random, family: str) -> Any:
+    return peft.TrainableTokensConfig(target_modules=[FAMILIES[family][6]], token_indices=rng.sample(range(3, 50), 20))
+
+
+def lora(rng: random.Random, family: str) -> Any:
+    if family == "vit":
+        return peft.LoraConfig(
+            target_modules=["patch_embeddings.projection", "query", "q_proj"], r=4, use_dora=rng.random() < 0.5
+        )
+    embedding = FAMILIES[family][6]
+    way = rng.choice(["embedding", "tokens", "dict", "pissa", "olora", "parameters"])
+    names = targets(rng, family)
+    if way == "embedding":
+        return peft.LoraConfig(target_modules=[*names, embedding], r=3, use_dora=rng.random() < 0.5)
+    if way in ("tokens", "dict"):
+        ids = rng.sample(range(3, 50), 20)
+        return peft.LoraConfig(
+            target_modules=names, r=3, trainable_token_indices=ids if way == "tokens" else {embedding: ids}
+        )
+    if way == "parameters":
+        return peft.LoraConfig(target_modules=[], target_parameters=[f"{name}.weight" for name in names], r=3)
+    return peft.LoraConfig(target_modules=names, r=3, init_lora_weights=way)
+
+
+def prompt(rng: random.Random, family: str) -> Any:
+    return peft.PromptTuningConfig(task_type=TASKS[family], num_virtual_tokens=rng.choice([2, 5]))
+
+
+def p_tuning(rng: random.Random, family: str) -> Any:
+    kind = rng.choice(["MLP", "LSTM"])
+    return peft.PromptEncoderConfig(
+        task_type=TASKS[family], num_virtual_tokens=3, encoder_hidden_size=16, encoder_reparameterization_type=kind
+    )
+
+
+def prefix(rng: random.Random, family: str) -> Any:
+    return peft.PrefixTuningConfig(
+        task_type=TASKS[family],
+        num_virtual_tokens=rng.choice([2, 5]),
+        prefix_projection=rng.random() < 0.5,
+        encoder_hidden_size=16,
+    )
+
+
+_ALL = ("bert", "llama", "t5", "gpt2")
+_LINEAR = ("bert", "llama", "t5")
+METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
+    "ia3": (ia3, _ALL),
+    "adalora": (adalora, _ALL),
+    "loha": (loha, _LINEAR),
+    "lokr": (lokr, _LINEAR),
+    "oft": (oft, _LINEAR),
+    "boft": (boft, _LINEAR),
+    "hra": (hra, _LINEAR),
+    "fourierft": (fourier, _ALL),
+    "vblora": (vblora, _ALL),
+    "randlora": (randlora, _ALL),
+    "vera": (vera, _ALL),
+    "ln_tuning": (ln_tuning, _ALL),
+    "miss": (miss, _LINEAR),
+    "shira": (shira, _LINEAR),
+    "c3a": (c3a, _LINEAR),
+    "road": (road, _LINEAR),
+    "trainable_tokens": (tokens, _ALL),
+    "lora": (lora, (*_ALL, "vit")),
+    "prompt_tuning": (prompt, _ALL),
+    "p_tuning": (p_tuning, _ALL),
+    "prefix_tuning": (prefix, _ALL),
+}
+
+
+def randomise(module: torch.nn.Module, scale: float) -> None:
+    for name, parameter in module.named_parameters():
+        noise = torch.randn_like(parameter) * scale
+        is_norm = any(word in name.lower() for word in ("norm", "ln_")) and name.endswith("weight")
+        parameter.data = 1.0 + noise if is_norm else noise
+
+
+def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        out = model(**inputs, output_hidden_states=True)
+    found = {key: value.clone() for key, value in out.items() if isinstance(value, torch.Tensor)}
+    for key, value in out.items():
+        if isinstance(value, tuple):
+            found |= {f"{key}.{i}": state.clone() for i, state in enumerate(value) if isinstance(state, torch.Tensor)}
+    return found
+
+
+def inputs_of(family: str) -> dict[str, torch.Tensor]:
+    if family == "vit":
+        return {"pixel_values": torch.randn(2, 3, 16, 16)}
+    mask = torch.ones(3, 11, dtype=torch.long)
+    mask[1, 8:] = 0
+    found = {"input_ids": torch.randint(3, 50, (3, 11)), "attention_mask": mask}
+    if family == "t5":
+        found["decoder_input_ids"] = torch.randint(3, 50, (3, 5))
+    return found
+
+
+def fixture(out: Path, number: int, method: str, rng: random.Random) -> None:
+    draw, families = METHODS[method]
+    family = rng.choice(families)
+    base_class, config_class, sizes = FAMILIES[family][:3]
+    load = getattr(transformers, base_class)
+    base_dir = out / "bases" / f"peft-{family}-{number}"
+    base = load(getattr(transformers, config_class)(**sizes))
+    randomise(base, 0.15)
+    base.save_pretrained(base_dir)
+    inputs = inputs_of(family)
+    bare = {f"base.{key}": value for key, value in outputs(base.eval(), inputs).items()}
+    model: Any = peft.get_peft_model(load.from_pretrained(base_dir), draw(rng, family), "default")
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            noise = torch.randn_like(parameter) * 0.2
+            around = ("magnitude", "ia3_l", "boft_s", "road_alpha", "ln_tuning")
+            parameter.data = 1.0 + noise if any(word in name for word in around) else noise
+    directory = out / "peft-0.21.2" / f"{number:03}-{family}-{method}"
+    model.save_pretrained(directory / "adapters")
+    expected = outputs(model.eval(), inputs)
+    if not any(
+        float((bare[f"base.{k}"] - v).abs().max()) > 1e-3
+        for k, v in expected.items()
+        if bare[f"base.{k}"].shape == v.shape
+    ):
+        sys.stderr.write(f"{directory.name}: the adapter changes nothing\n")
+    save_file(expected | bare, directory / "expected.safetensors")
+    save_file(inputs, directory / "inputs.safetensors")
+    composition = {
+        "adapters": ["default"],
+        "active": "default",
+        "paths": {"default": "adapters"},
+        "forward_kwargs": {},
+    }
+    meta = {
+        "base": f"bases/{base_dir.name}",
+        "base_class": base_class,
+        "attn_implementation": "sdpa",
+        "model_type": family,
+        "peer": "peft",
+        "tolerance_abs": 2e-5 * max(1.0, *(float(value.abs().max()) for value in expected.values())),
+    }
+    (directory / "composition.json").write_text(json.dumps(composition), "utf-8")
+    (directory / "meta.json").write_text(json.dumps(meta), "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity(40)
+    number = 0
+    for turn in range(arguments.rounds):
+        for method in arguments.methods:
+            seed = arguments.seed * 10000 + turn * 100 + list(METHODS).index(method)
+            torch.manual_seed(seed)
+            number += 1
+            try:
+                fixture(arguments.out, number, method, random.Random(seed))
+            except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+                sys.stderr.write(f"{number} {method}: the peer fails: {type(error).__name__} {str(error)[:150]}\n")
+
+
+if __name__ == "__main__":
+    main()
