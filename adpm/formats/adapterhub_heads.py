@@ -149,7 +149,9 @@ def head_of(value: Mapping[str, Any], *, source: str) -> HeadConfig:
 
 def _head(node: Node) -> HeadConfig:
     found = node.fields()
-    kind: HeadType = found.need("head_type", one_of(*_DEFAULTS))
+    kind: HeadType | None = found.need("head_type", one_of(*_DEFAULTS))
+    if kind is None:  # a fault, which is raised in the end
+        return HeadConfig(name="default")
     table = {key: _HEAD[key] for key in _DEFAULTS[kind]}
     values = {**_DEFAULTS[kind], **values_of(table, found)}
     if "activation_function" in found and found.get("activation_function", activation) is None:

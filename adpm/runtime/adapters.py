@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,14 @@ from adpm.runtime.anatomy import HANDLE, Anatomy
 from adpm.runtime.compose import make_plan
 from adpm.runtime.create import Config, Head, new_source
 from adpm.runtime.fusion import FUSION_FILES, Fusion, new_fusion, read_fusion, save_fusion
+from adpm.runtime.from_adapterhub import HEAD
 from adpm.runtime.hooks import Hooks, Plan
 from adpm.runtime.methods.head import HeadPart
+from adpm.runtime.outputs import speaker
+from adpm.runtime.own_head import Labels, labels_of, untrained_head
 from adpm.runtime.read import HEAD_CONFIG, read_adapter, read_directory
 from adpm.runtime.save import save_adapter
-from adpm.runtime.tree import last_name
+from adpm.runtime.tree import last_name, place
 from adpm.runtime.weights import Buffer
 
 __all__ = ["Adapters", "attach"]
@@ -57,7 +61,8 @@ class Adapters(nn.Module):
         self._hooks = Hooks(self._anatomy.modules)
         self.fusions = nn.ModuleDict()
         self._fusion_names: dict[str, tuple[str, ...]] = {}  # which adapters a fusion is of, by its key
-        self._plans: dict[Composition, Plan] = {}
+        self._plans: dict[Composition, tuple[Plan, dict[str, int] | None]] = {}
+        self._labels = Labels(self._anatomy.config)
         self._active: Composition | Rows | None = None
         self._untrained: _Untrained | None = None
 
@@ -122,7 +127,15 @@ class Adapters(nn.Module):
         self._check_new(name)
         if not with_head:
             files = {path: data for path, data in files.items() if path != HEAD_CONFIG}
-        self._keep(name, read_adapter(files, self._anatomy, source=source, base=base))
+        adapter = read_adapter(files, self._anatomy, source=source, base=base)
+        random = untrained_head(adapter, self._anatomy)
+        if random is not None:
+            warnings.warn(
+                f"{source} has no head, and the model's own ({random}) looks untrained: its scores are random",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._keep(name, adapter)
 
     def add_fusion(
         self,
@@ -200,10 +213,13 @@ class Adapters(nn.Module):
                 raise UsageError("rows-invalid", "rows names no row", hint="name an adapter, or None, for each row")
         if composition is None:
             self._hooks.switch(_NOTHING)
+            self._labels.show(None)
             self._active = None
             return
         resolved = self._resolve(composition)
-        self._hooks.switch(self._plan(resolved))
+        plan, labels = self._plan(resolved)
+        self._hooks.switch(plan)
+        self._labels.show(labels)
         self._active = resolved
 
     @contextmanager
@@ -277,15 +293,18 @@ class Adapters(nn.Module):
             return composition
         return self.compositions.get(composition) or parse_composition(composition)
 
-    def _plan(self, composition: Composition | Rows) -> Plan:
-        plan = None if isinstance(composition, Rows) else self._plans.get(composition)
-        if plan is None:
+    def _plan(self, composition: Composition | Rows) -> tuple[Plan, dict[str, int] | None]:
+        """What is to be done, and the labels of the head that speaks."""
+        found = None if isinstance(composition, Rows) else self._plans.get(composition)
+        if found is None:
             adapters = {name: self._adapter(name) for name in leaves(composition)}
             fusions = {names: cast("Fusion", self.fusions[key]) for key, names in self._fusion_names.items()}
             plan = make_plan(composition, adapters, fusions, self._anatomy)
+            heads = {name: adapter.parts.get(HEAD) for name, adapter in adapters.items()}
+            found = plan, labels_of(speaker(place(composition, heads.get, None)))
             if not isinstance(composition, Rows):  # each batch has others
-                self._plans[composition] = plan
-        return plan
+                self._plans[composition] = found
+        return found
 
     def _adapter(self, name: str) -> Adapter:
         key = _key(name)
