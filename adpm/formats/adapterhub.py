@@ -20,10 +20,9 @@ from adpm.formats.reader import Decoder, Document, Fields, Node, flag, integer, 
 
 __all__ = [
     "ACTIVATION_WEIGHTS",
-    "CODE",
+    "NAMED",
     "VERSION",
     "WIDTH",
-    "NAMED",
     "AdapterHubConfig",
     "Bottleneck",
     "LowRank",
@@ -39,7 +38,7 @@ __all__ = [
     "write_adapter_config",
 ]
 
-CODE: Final = "adapter-config-invalid"
+_CODE: Final = "adapter-config-invalid"
 VERSION: Final = "adapters.1.3.0"  # what files that adpm writes say; it decides how a reader treats LoRA's alpha
 
 # Every activation of transformers 4.57 to 5.x and AdapterHub's own, with the weights it has (name -> shape).
@@ -367,14 +366,14 @@ def method_of(value: Mapping[str, Any], *, source: str) -> Method:
     Raises ``DocumentError`` (``adapter-config-invalid``) and ``AdapterError`` (``method-unsupported``).
     """
     _refuse_unsupported(value, source)
-    document = Document(dict(value), source=source, code=CODE)
+    document = Document(dict(value), source=source, code=_CODE)
     method = document.root.decode(_method)
     document.finish()
     return cast("Method", method)
 
 
 def open_config(data: bytes, source: str) -> tuple[Document, Fields]:
-    document = open_json(data, source=source, code=CODE, limit=limits.CONFIG_BYTES)
+    document = open_json(data, source=source, code=_CODE, limit=limits.CONFIG_BYTES)
     found = document.root.decode(Node.fields)
     document.finish()
     return document, cast("Fields", found)

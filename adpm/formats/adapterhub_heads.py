@@ -1,4 +1,4 @@
-"""AdapterHub's prediction heads: ``head_config.json`` as a frozen value, read strictly and written back, and the tensors.
+"""AdapterHub's prediction heads: ``head_config.json`` as a frozen value, and which tensors a head has.
 
 Source: ``adapters`` 1.3.0, ``heads/base.py``, ``heads/language_modeling.py``, ``heads/dependency_parsing.py``.
 """
@@ -11,7 +11,6 @@ from typing import Any, Final, Literal, cast
 
 from adpm.errors import AdapterError
 from adpm.formats.adapterhub import (
-    CODE,
     VERSION,
     WIDTH,
     activation,
@@ -26,6 +25,7 @@ from adpm.formats.reader import Decoder, Document, Node, flag, integer, one_of, 
 
 __all__ = ["LANGUAGE_HEADS", "HeadConfig", "HeadType", "head_of", "head_slots", "read_head_config", "write_head_config"]
 
+_CODE: Final = "adapter-config-invalid"
 HeadType = Literal[
     "classification",
     "multilabel_classification",
@@ -141,7 +141,7 @@ def read_head_config(data: bytes, *, source: str) -> HeadConfig:
 
 def head_of(value: Mapping[str, Any], *, source: str) -> HeadConfig:
     """A head's settings as a value; ``value`` is what stands under ``config`` in a file, of a classifier by default."""
-    document = Document({"head_type": "classification", **value}, source=source, code=CODE)
+    document = Document({"head_type": "classification", **value}, source=source, code=_CODE)
     head = document.root.decode(_head)
     document.finish()
     return cast("HeadConfig", head)

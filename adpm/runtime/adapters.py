@@ -15,11 +15,14 @@ from adpm.core.composition import Block, Composition, Rows, blocks, leaves, pars
 from adpm.errors import CompositionError, NotFoundError, UsageError
 from adpm.runtime.adapter import Adapter, blueprints_of, build
 from adpm.runtime.anatomy import HANDLE, Anatomy
+from adpm.runtime.arithmetic import Rule
+from adpm.runtime.combine import combined
 from adpm.runtime.compose import make_plan
 from adpm.runtime.create import Config, Head, new_source
-from adpm.runtime.fusion import FUSION_FILES, Fusion, new_fusion, read_fusion, save_fusion
 from adpm.runtime.from_adapterhub import HEAD
+from adpm.runtime.fusion import FUSION_FILES, Fusion, new_fusion, read_fusion, save_fusion
 from adpm.runtime.hooks import Hooks, Plan
+from adpm.runtime.merging import Merged
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.outputs import speaker
 from adpm.runtime.own_head import Labels, labels_of, untrained_head
@@ -30,6 +33,7 @@ from adpm.runtime.weights import Buffer
 
 __all__ = ["Adapters", "attach"]
 
+Rowwise = Sequence[str | Composition | None]
 _NOTHING: Final = Plan()
 
 
@@ -65,6 +69,7 @@ class Adapters(nn.Module):
         self._labels = Labels(self._anatomy.config)
         self._active: Composition | Rows | None = None
         self._untrained: _Untrained | None = None
+        self._merged: Merged | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -181,6 +186,53 @@ class Adapters(nn.Module):
             raise NotFoundError("fusion-missing", f"there is no fusion of {', '.join(names)}", hint=f"there is {known}")
         save_fusion(cast("Fusion", self.fusions[key]), self._anatomy, Path(directory))
 
+    def combine(
+        self,
+        name: str,
+        weights: Mapping[str, float],
+        method: str = "average",
+        *,
+        rank: int | None = None,
+        density: float = 1.0,
+        majority: Literal["total", "frequency"] = "total",
+        generator: Generator | None = None,
+    ) -> None:
+        """A new adapter from the weights of others, by their names; negative weights subtract.
+
+        ``method``: "average", "linear", "negate_b", "svd", "cat", "ties", "dare_linear", "dare_ties",
+        "magnitude_prune", and these four with "_svd" (``combine.py`` has the formulas). ``rank`` is that of an svd;
+        ``density`` the share of values that pruning keeps; ``majority`` how TIES elects signs. Heads are left out.
+        Raises ``UsageError`` (``merge-invalid``, ``adapter-exists``) and ``NotFoundError`` (``adapter-not-found``).
+        """
+        self._check_new(name)
+        rule = Rule("linear", density, majority, generator)
+        chosen = {other: self._adapter(other) for other in weights}
+        self._keep(name, combined(chosen, weights, method, rank, rule, self._anatomy))
+
+    def merge(self, name: str) -> None:
+        """Write an adapter's change into the base's weights: no hook acts any more. Nothing is active then.
+
+        ``unmerge`` and ``unload`` put the base's own weights back, bit for bit. Another adapter can be active on top.
+        Raises ``AdapterError`` (``merge-unsupported``), ``UsageError`` (``adapter-merged``) where one is merged.
+        """
+        self._check_attached()
+        if self._merged is not None:
+            raise UsageError("adapter-merged", f"{self._merged.name!r} is merged already", hint="unmerge() it first")
+        adapter = self._adapter(name)
+        self.activate(None)
+        self._merged = Merged(name, adapter, self._anatomy)
+
+    def unmerge(self) -> None:
+        """Give the base its own weights back; nothing happens where no adapter is merged."""
+        if self._merged is not None:
+            self._merged.restore()
+            self._merged = None
+
+    @property
+    def merged(self) -> str | None:
+        """The adapter that is merged into the base."""
+        return None if self._merged is None else self._merged.name
+
     def remove(self, name: str) -> None:
         """Take an adapter off the model. Raises ``UsageError`` (``adapter-active``) while it acts."""
         self._adapter(name)
@@ -195,7 +247,7 @@ class Adapters(nn.Module):
         self,
         composition: str | Composition | Rows | None = None,
         *,
-        rows: Sequence[str | Composition | None] | None = None,
+        rows: Rowwise | None = None,
     ) -> None:
         """Make a composition act, or nothing. Cost after the first time: one assignment.
 
@@ -227,7 +279,7 @@ class Adapters(nn.Module):
         self,
         composition: str | Composition | Rows | None = None,
         *,
-        rows: Sequence[str | Composition | None] | None = None,
+        rows: Rowwise | None = None,
     ) -> Iterator[None]:
         """Activate ``composition`` or ``rows`` for a while; what was active before is active again afterwards."""
         before = self._active
@@ -259,8 +311,8 @@ class Adapters(nn.Module):
         fused = {tuple(map(last_name, block.parts)) for block in blocks(composition) if block.kind == "fuse"}
         for key, names in self._fusion_names.items():
             if names in fused:
-                for part in cast("Fusion", self.fusions[key]).parts.values():
-                    part.make_trainable()
+                for fusing in cast("Fusion", self.fusions[key]).parts.values():
+                    fusing.make_trainable()
         for name in leaves(composition):
             for part in self._adapter(name).parts.values():
                 if not fused or isinstance(part, HeadPart):
@@ -279,6 +331,7 @@ class Adapters(nn.Module):
     def unload(self) -> nn.Module:
         """Take everything off the model: hooks, adapters, the handle, and what ``train`` set. Returns the model."""
         self.activate(None)
+        self.unmerge()
         if self._untrained is not None:
             self._untrained.restore()
             self._untrained = None
@@ -300,7 +353,11 @@ class Adapters(nn.Module):
             adapters = {name: self._adapter(name) for name in leaves(composition)}
             fusions = {names: cast("Fusion", self.fusions[key]) for key, names in self._fusion_names.items()}
             plan = make_plan(composition, adapters, fusions, self._anatomy)
-            heads = {name: adapter.parts.get(HEAD) for name, adapter in adapters.items()}
+            heads = {
+                name: part
+                for name, adapter in adapters.items()
+                if isinstance(part := adapter.parts.get(HEAD), HeadPart)
+            }
             found = plan, labels_of(speaker(place(composition, heads.get, None)))
             if not isinstance(composition, Rows):  # each batch has others
                 self._plans[composition] = found
@@ -344,7 +401,8 @@ class Adapters(nn.Module):
             self.activate(self._active)
 
     def _keep(self, name: str, adapter: Adapter) -> None:
-        self.adapters[_key(name)] = adapter.train() if self.model.training else adapter
+        # Not by add_module, which refuses what ModuleDict has as a method: "keys", "half", "train".
+        self.adapters._modules[_key(name)] = adapter.train() if self.model.training else adapter  # noqa: SLF001
 
 
 class _Untrained:

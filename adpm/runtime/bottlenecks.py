@@ -19,7 +19,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-
 from adpm.errors import CompositionError
 from adpm.runtime.division import Division
 from adpm.runtime.methods.bottleneck import BottleneckPart, Norm
@@ -134,7 +133,7 @@ class RunTree:
 
 
 def fusion_of(fork: Fork[BottleneckPart], fusions: Fusions) -> FusionPart:
-    """The weights of a fuse; ``composition-unsupported`` where there are none, or a branch is none that can be fused."""
+    """A fuse's weights; ``fusion-missing`` without, ``composition-unsupported`` for branches that are no adapters."""
     names = tuple(last_name(part) for part in fork.block.parts if part is not None)
     for branch in fork.branches:
         if isinstance(branch, Fork) or (isinstance(branch, Chain) and not isinstance(branch.items[-1], Leaf)):

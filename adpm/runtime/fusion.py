@@ -48,7 +48,7 @@ class Fusion(nn.Module):
         self.parts: dict[str, FusionPart] = {}
 
 
-def new_fusion(
+def new_fusion(  # noqa: PLR0917 - what Adapters.add_fusion is given, and what it knows
     names: tuple[str, ...],
     adapters: Mapping[str, Adapter],
     config: str | Mapping[str, object] | FusionConfig,
@@ -106,7 +106,7 @@ def read_fusion(
 
 
 def save_fusion(fusion: Fusion, anatomy: Anatomy, directory: Path) -> None:
-    """Write what AdapterHub's ``load_adapter_fusion`` reads. A temperature that training has lowered goes into the query."""
+    """Write what AdapterHub's ``load_adapter_fusion`` reads; a temperature that training has lowered goes into Q."""
     heat = next((part.temperature for part in fusion.parts.values()), HOT)
     config = replace(
         fusion.config,

@@ -18,7 +18,6 @@ from adpm.core.composition import Block, Rows
 from adpm.errors import CompositionError
 from adpm.runtime.division import Division
 from adpm.runtime.hooks import Act, Point
-from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.layer import LayerPart, Seen, bias_of
 from adpm.runtime.methods.low_rank import LowRankPart, run_low_ranks
 from adpm.runtime.methods.whole import BiasPart, ModulePart
@@ -163,12 +162,12 @@ class _Fork:
 
     def __init__(self, block: Block | Rows, branches: Sequence[Callable[..., Any] | None]) -> None:
         self.division = Division(block)
-        self.branches = tuple(branches)
+        self.branches: tuple[Any, ...] = tuple(branches)
 
     @property
     def averages(self) -> bool:
-        inner = (branch.averages for branch in self.branches if isinstance(branch, _Fork))
-        return self.division.kind == "average" or any(inner)
+        inner = any(isinstance(branch, _Fork) and branch.averages for branch in self.branches)
+        return self.division.kind == "average" or inner
 
 
 class _ForkBefore(_Fork):

@@ -29,7 +29,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from adpm.core.composition import Block, Rows
 from adpm.errors import CompositionError, UsageError
@@ -157,7 +157,7 @@ class _View:
     def text(self, head: HeadPart, base: Any, states: Tensor, given: dict[str, Any]) -> Tensor:
         """The state of each text, batch x hidden."""
         if head.config.use_pooler:
-            pooled: Tensor = base.pooler_output if isinstance(base, ModelOutput) else base[1]
+            pooled: Tensor = _pooled(base)
             return pooled
         ids = given.get("input_ids")
         if self.last_token:
@@ -175,6 +175,11 @@ class _View:
             where = ends.shape[1] - 1 - ends.flip(-1).int().argmax(-1)
             return states[torch.arange(states.shape[0], device=states.device), where]
         return states[:, -1] if self.pairs else states[:, 0]
+
+
+def _pooled(base: Any) -> Any:
+    """The pooler's output of a base's outputs, whether they go by name or by place."""
+    return base.pooler_output if isinstance(base, ModelOutput) else base[1]
 
 
 class _Acts:
@@ -248,8 +253,8 @@ class _Several(_Acts):
                     share[name] = piece
         poolers: Any = (None,) * count
         if any(head is not None and head.config.use_pooler for head, _ in self.heads):
-            poolers = self.division.divide(base.pooler_output if isinstance(base, ModelOutput) else base[1])
-        outs = []
+            poolers = self.division.divide(_pooled(base))
+        outs: list[ModelOutput] = []
         for (head, undo), piece, share, pooled in zip(self.heads, pieces, shares, poolers, strict=True):
             if head is None:
                 outs.append(BaseModelOutput(last_hidden_state=piece))
@@ -260,7 +265,7 @@ class _Several(_Acts):
         return HeadsOutput(loss=total, head_outputs=tuple(outs))
 
 
-def _output(
+def _output(  # noqa: PLR0917 - the head, and what it is given
     head: HeadPart, undo: Undo | None, view: _View, base: Any, states: Tensor, given: dict[str, Any]
 ) -> ModelOutput:
     kind = head.config.head_type
@@ -276,14 +281,14 @@ def _output(
         arcs, rels = head.parse(states, given["word_starts"], padding)
         if "labels_arcs" in given and "labels_rels" in given:
             loss = head.parse_loss(arcs, rels, given["labels_arcs"], given["labels_rels"], padding)
-        return made(loss=loss, rel_preds=rels, arc_preds=arcs)  # type: ignore[call-arg]  # a dataclass
+        return made(loss=loss, rel_preds=rels, arc_preds=arcs)
     if kind == "question_answering":
-        start, end = (scores.squeeze(-1) for scores in head.logits(states).split(1, -1))
+        start, end = head.logits(states).unbind(-1)
         if "start_positions" in given and "end_positions" in given:
             loss = head.span_loss(start, end, given["start_positions"], given["end_positions"])
-        return made(loss=loss, start_logits=start, end_logits=end)  # type: ignore[call-arg]  # a dataclass
+        return made(loss=loss, start_logits=start, end_logits=end)
     whole = kind not in LANGUAGE_HEADS and kind != "tagging"
     logits = head.logits(view.text(head, base, states, given) if whole else states, undo)
     if labels is not None:
         loss = head.loss(logits, labels, given.get("attention_mask"))
-    return made(loss=loss, logits=logits)  # type: ignore[call-arg]  # a dataclass
+    return made(loss=loss, logits=logits)

@@ -1,4 +1,4 @@
-"""The head that a model has itself: whether it looks as if nobody had trained it, and the labels that its config shows."""
+"""The head that a model has itself: whether it looks untrained, and the labels that the model's config shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIKE = 0.05  # by how much a fresh weight's spread may differ from the config's
 
 
 def untrained_head(adapter: Adapter, anatomy: Anatomy) -> str | None:
-    """The name of a layer of the model's own head that looks as it was started and that ``adapter`` does not replace."""
+    """A layer of the model's own head that looks as it was started and that ``adapter`` does not replace."""
     if not anatomy.prefix or any(isinstance(part, HeadPart) for part in adapter.parts.values()):
         return None
     replaced = tuple(f"{part.layer}." for part in adapter.parts.values() if isinstance(part, ModulePart))

@@ -137,7 +137,7 @@ def _kinds(settings: Source) -> tuple[tuple[str, ...], ...]:
 
 
 def weights_of(files: Mapping[str, Buffer], kinds: tuple[tuple[str, ...], ...], source: str) -> list[Weights]:
-    """One weight file of each kind, whose names stand in the order of preference; pickles are converted in one process."""
+    """One weight file of each kind, the first of its names; pickles are converted in one process."""
     chosen: dict[str, Buffer] = {}
     for kind in kinds:
         name = next((name for name in kind if name in files), None)

@@ -21,8 +21,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from adpm.runtime.anatomy import Anatomy, Site, View
-from adpm.runtime.hooks import Act, Capture, Order, Point
 from adpm.runtime.bottlenecks import Bottlenecks, Fusions, RunTree, check_norms, sum_form
+from adpm.runtime.hooks import Act, Capture, Order, Point
 from adpm.runtime.parallel import Widening, repeated
 from adpm.runtime.tree import leaves_of
 

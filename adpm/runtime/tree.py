@@ -32,8 +32,8 @@ class Chain(Generic[P]):
 class Fork(Generic[P]):
     """Side by side; None for a branch that has nothing here. At least one has something.
 
-    ``block`` is what it comes from: an operator with as many parts as there are branches, or rows, whose equal parts are
-    one branch, in the order in which they come.
+    ``block`` is what it comes from: an operator with as many parts as there are branches, or rows, whose equal parts
+    are one branch, in the order in which they come.
     """
 
     block: Block | Rows
@@ -58,7 +58,7 @@ def place(
 
 
 def _node(composition: Composition | Rows | None, pick: Callable[[str], P | None], layer: int | None) -> Node[P] | None:
-    if composition is None:
+    if composition is None or (isinstance(composition, Block) and _skips(composition, layer)):
         return None
     if isinstance(composition, str):
         part = pick(composition)
@@ -66,16 +66,18 @@ def _node(composition: Composition | Rows | None, pick: Callable[[str], P | None
     if isinstance(composition, Rows):
         rows = tuple(place(part, pick, layer) for part in dict.fromkeys(composition.parts))
         return Fork(composition, rows) if any(row is not None for row in rows) else None
-    if composition.kind == "skip":
-        return None if layer in composition.weights else _node(composition.parts[0], pick, layer)
     branches = tuple(_node(part, pick, layer) for part in composition.parts)
     there = tuple(branch for branch in branches if branch is not None)
-    if not there:
-        return None
+    if not there or composition.kind == "skip":
+        return there[0] if there else None
     if composition.kind != "stack":
         return Fork(composition, branches)
     # A stack in a stack is one stack.
     return Chain(tuple(item for branch in there for item in (branch.items if isinstance(branch, Chain) else (branch,))))
+
+
+def _skips(block: Block, layer: int | None) -> bool:
+    return block.kind == "skip" and layer in block.weights
 
 
 def leaves_of(node: Node[P] | None) -> Iterator[Leaf[P]]:

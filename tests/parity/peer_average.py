@@ -1,6 +1,6 @@
 """The peer's average, for comparing with it: what adpm computes, divided by the number of its parts once more.
 
-Decision 0020 says why adpm does not. In the peer a weighted mean of LoRA's changes is so divided, and of bottlenecks' outputs.
+Decision 0020 says why adpm does not. In the peer LoRA's weighted changes are so divided, and bottlenecks' outputs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from adpm.runtime.tree import Fork
 
 def divide_again(patch: pytest.MonkeyPatch) -> None:
     """Let averages divide as the peer's do, until ``patch`` is undone."""
-    fork, layer, sum_form = bottlenecks.RunTree._fork, layers._ForkAfter.__call__, sublayer.sum_form
+    fork, layer, sum_form = bottlenecks.RunTree._fork, layers._ForkAfter.__call__, bottlenecks.sum_form
 
     def site(self: Any, node: Any, state: Any) -> Any:
         out, last = fork(self, node, state)

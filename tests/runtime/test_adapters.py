@@ -317,6 +317,14 @@ def test_names_with_dots_and_slashes() -> None:
     assert model.state_dict().keys() >= {"adpm.adapters.text/sst-2%2Elarge.encoder/layer/0/output/down_weight"}
 
 
+def test_names_that_torch_s_dicts_have_as_methods() -> None:
+    handle = adpm.attach(make())
+    for name in ("keys", "half", "train", "parameters"):
+        handle.add(name, "lora")
+        handle.activate(name)
+    assert handle.names == ("keys", "half", "train", "parameters")
+
+
 def test_remove() -> None:
     model = with_adapters()
     handle = model.adpm

@@ -110,6 +110,7 @@ def test_average_is_a_mean_of_outputs_and_not_divided_again() -> None:
 def test_skipping_layers_is_leaving_them_out() -> None:
     for config in ("houlsby", "lora"):
         one, two = make(), make()
+        changes: Any
         for model, changes in ((one, {}), (two, {"leave_out": [0, 2]})):
             handle = adpm.attach(model)
             handle.add("x", config, **changes)

@@ -94,7 +94,8 @@ def test_every_head_is_read_as_it_was_saved(kind: str, tmp_path: Path) -> None:
     for key, value in expected.items():
         if isinstance(value, torch.Tensor):
             assert torch.allclose(found[key], value, atol=1e-6), key
-    assert handle.adapters["y"].source.head.label2id == model.adpm.adapters["x"].source.head.label2id
+    read: Any = handle.adapters["y"]
+    assert read.source.head.label2id == model.adpm.adapters["x"].source.head.label2id
 
 
 def test_a_loss_counts_what_it_should() -> None:
@@ -176,9 +177,8 @@ def test_labels_are_the_active_head_s() -> None:
 
 
 def test_an_adapter_without_a_head_on_an_untrained_one_says_so(tmp_path: Path) -> None:
-    config = BertConfig(
-        vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=32, num_labels=3
-    )
+    sizes: Any = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
+    config = BertConfig(vocab_size=50, num_labels=3, **sizes)
     torch.manual_seed(0)
     model: Any = BertForSequenceClassification(config)
     handle = adpm.attach(model)

@@ -8,11 +8,11 @@
 q is the x of the last adapter (its h with query_before_ln), s its residual. Q, K and V may each be missing, and are the
 identity then. T is 1, or with ``temperature`` starts at 50 and falls by 0.05 with each training step to 1.
 
-The cheap form, exact for fixed weights. With z_i the activated down-projection, u_i = s_i (U_i z_i + b_i) = E_i (z_i; 1).
-What is the same for all i leaves the softmax: k0, and s in v_i. So the score is (q^T Q^T K E_i + q0^T K E_i)(z_i; 1) / T with
-M_i = Q^T K E_i multiplied once, and since p adds up to one, h' = sum_i p_i (V E_i) (z_i; 1) + V s or + s, with V E_i
-multiplied once. The way down and M_i are one product of q's width, the way up is another: n (3 u + 2) h products a token instead
-of n (2 u h + 2 h^2) + h^2.
+The cheap form, exact for fixed weights. With z_i the activated down-projection, u_i = s_i (U_i z_i + b_i), which is
+E_i (z_i; 1). What is the same for all i leaves the softmax: k0, and s in v_i. So the score is
+(q^T Q^T K E_i + q0^T K E_i) (z_i; 1) / T with M_i = Q^T K E_i multiplied once, and since p adds up to one,
+h' = sum_i p_i (V E_i) (z_i; 1) + V s or + s, with V E_i multiplied once. The way down and M_i are one product, the way up is another: n (3 u + 2) h products a token
+instead of n (2 u h + 2 h^2) + h^2.
 
 Sources: Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247; ``adapters`` 1.3.0, ``methods/modeling.py``.
 """
@@ -47,7 +47,7 @@ class _Folded(NamedTuple):
     first_bias: Tensor
     second: Tensor  # h x n (u + 1): all V E, the last column of each for the bias
     units: int
-    count: int
+    branches: int
 
 
 class FusionPart(Part):
@@ -95,10 +95,11 @@ class FusionPart(Part):
         return out if config.residual_before or residual is None else out + residual
 
     def _cheap(self, folded: _Folded, query: Tensor, x: Tensor, parts: Sequence[BottleneckPart]) -> Tensor:
-        units, count = folded.units, folded.count
+        units, count = folded.units, folded.branches
         split = units * count
         if query is x:
-            down, scorer = functional.linear(x, folded.first, folded.first_bias).split((split, split + count), -1)
+            both = functional.linear(x, folded.first, folded.first_bias)
+            down, scorer = both[..., :split], both[..., split:]
         else:
             down = functional.linear(x, folded.first[:split], folded.first_bias[:split])
             scorer = functional.linear(query, folded.first[split:], folded.first_bias[split:])
@@ -108,8 +109,8 @@ class FusionPart(Part):
         else:
             pieces = zip(parts, down.split(units, -1), strict=True)
             z = torch.cat([part.activated(piece) for part, piece in pieces], -1)
-        z = z.unflatten(-1, (count, units))
-        scorer = scorer.unflatten(-1, (count, units + 1))
+        z = z.view(*z.shape[:-1], count, units)
+        scorer = scorer.reshape(*scorer.shape[:-1], count, units + 1)
         scores = (z * scorer[..., :units]).sum(-1) + scorer[..., units]
         shares = torch.softmax(scores, -1).unsqueeze(-1)
         weighed = torch.cat((z * shares, shares), -1)

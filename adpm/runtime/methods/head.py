@@ -1,17 +1,18 @@
 """AdapterHub's prediction heads: from the model's last states to scores, and the loss for given labels.
 
     sequence of layers     s = W_n drop(... a(W_1 drop(x)))       x: the text's state, or each token's
-    language heads         s = E n(a(W x)) ...                    no dropout; n a layer norm; undone by an invertible adapter before E
+    language heads         s = E n(a(W x)) ...      n: layer norm; invertible adapters are undone before E; no dropout
     dependency parsing     arcs = (d; 1) A h,  rels_l = (d; 1) R_l (h; 1)      d: words, h: the first token and the words
 
 A word's state is the mean of its tokens' states, which ``word_starts`` delimits. Shapes: x is batch x hidden or batch x
-tokens x hidden, s the same with scores last, arcs batch x words x (1 + words), rels batch x words x (1 + words) x labels.
+tokens x hidden, s the same with scores last, arcs batch x words x (1 + words), rels the same x labels.
 Source: ``adapters`` 1.3.0, ``heads/base.py``, ``heads/language_modeling.py``, ``heads/dependency_parsing.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor, nn
@@ -120,7 +121,7 @@ def _words(states: Tensor, word_starts: Tensor, padding: int) -> Tensor:
     out = torch.zeros_like(states)
     for row, starts in enumerate(word_starts):
         places = [place for place in starts.tolist() if place != padding]
-        for word, (begin, end) in enumerate(zip(places, places[1:], strict=False)):
+        for word, (begin, end) in enumerate(pairwise(places)):
             if end <= 0:
                 break
             out[row, word] = states[row, begin:end].mean(0)
@@ -128,7 +129,7 @@ def _words(states: Tensor, word_starts: Tensor, padding: int) -> Tensor:
 
 
 def start_head(config: HeadConfig, spread: float, tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
-    """As transformers starts linear layers: normal with the model's ``initializer_range``, zero biases; parsers at 0."""
+    """As transformers starts layers: normal with the model's ``initializer_range``, zero biases; parsers at 0."""
     for name, tensor in tensors.items():
         if name.startswith("activation") and config.activation_function is not None:
             start_activation(config.activation_function, name, tensor)

@@ -22,17 +22,36 @@ _TOKENS: Final[dict[str, Any]] = {"pad_token_id": 0, "bos_token_id": 1, "eos_tok
 _DECODER: Final = {**_ENCODER, **_TOKENS, "num_key_value_heads": 2}
 _GPT: Final = {"vocab_size": 50, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, **_TOKENS}
 _BART: Final = {
-    **{"vocab_size": 50, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "max_position_embeddings": 40},
-    **{"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64},
-    **{"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
+    "vocab_size": 50,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "max_position_embeddings": 40,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
 }
 _T5: Final = {
-    **{"vocab_size": 50, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2},
-    **{"num_heads": 4, "decoder_start_token_id": 0},
+    "vocab_size": 50,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_decoder_layers": 2,
+    "num_heads": 4,
+    "decoder_start_token_id": 0,
 }
 _IMAGE: Final = {
-    **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64},
-    **{"image_size": 16, "patch_size": 8},
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": 16,
+    "patch_size": 8,
 }
 _DISENTANGLED: Final = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
 
