@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 import struct
+from datetime import UTC, datetime
 from typing import Final
 
 from hypothesis import strategies as st
@@ -15,9 +16,12 @@ from adpm import limits
 from adpm.core.base import DIMENSIONS, BaseIdentity, Shape, Sketch
 from adpm.core.composition import Block, Composition, Kind, leaves
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.moment import moment_of
 from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.release import Blob, Card, File, Listing, Method, Metric
 from adpm.core.requirement import Requirement
+from adpm.core.rules import RESOLUTIONS, Override, Rules
+from adpm.core.source import GitSource, HubSource, PathSource, Source
 from adpm.errors import UsageError
 
 _WORD: Final = string.ascii_lowercase + string.digits
@@ -147,6 +151,8 @@ listings = st.builds(
     base=bases,
     yanked=st.none() | st.just("") | texts,
     published=st.none() | times,
+    license=st.sampled_from([None, "MIT", "Apache-2.0 OR GPL-3.0-only"]),
+    metrics=st.lists(metrics, max_size=2).map(tuple),
 )
 
 _leaf = aliases.map(str) | package_names.map(str)
@@ -172,20 +178,49 @@ def compositions(draw: st.DrawFn, names: st.SearchStrategy[str] = _leaf, depth: 
     return Block(kind, inner, weights)
 
 
+lock_rules = st.builds(
+    Rules,
+    overrides=st.lists(requirements, max_size=2, unique_by=lambda r: r.name).map(
+        lambda found: tuple(Override(r) for r in sorted(found, key=lambda r: r.name))
+    ),
+    exclude=st.just(()),
+    resolution=st.sampled_from(RESOLUTIONS),
+    licenses=st.sampled_from([None, (), ("Apache-2.0", "MIT")]),
+    exclude_newer=st.sampled_from([None, "2026-01-31", "2026-01-31T12:00:00Z", "P7D"]),
+)
+
+
+@st.composite
+def locked_sources(draw: st.DrawFn) -> Source:
+    """Direct sources as a lock names them."""
+    revision = draw(
+        st.none() | st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True).filter(lambda t: ".." not in t)
+    )
+    commit = draw(st.from_regex(r"[0-9a-f]{40}", fullmatch=True))
+    kind = draw(st.sampled_from(["path", "git", "hub"]))
+    if kind == "path":
+        return PathSource(draw(texts))
+    if kind == "git":
+        return GitSource("https://example.org/x.git", revision, draw(st.none() | st.just("a/b")), commit)
+    return HubSource("Owner/Some_Name", revision, commit)
+
+
 @st.composite
 def locks(draw: st.DrawFn) -> Lock:
     names = draw(st.lists(package_names, max_size=4, unique=True))
-    packages = {}
+    packages: dict[str, LockedPackage] = {}
     for name in names:
         others = draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
+        source = draw(st.none() | locked_sources())
         packages[name] = LockedPackage(
             name=name,
             version=draw(versions),
-            registry=draw(registry_names),
+            registry=draw(registry_names) if source is None else None,
             manifest=draw(blobs),
             card=draw(blobs),
             files=draw(file_lists),
             requires=tuple(Requirement(other, draw(specifier_sets())) for other in sorted(others)),
+            source=source,
         )
     adapters = {}
     if names:
@@ -198,4 +233,6 @@ def locks(draw: st.DrawFn) -> Lock:
     if known:
         compose = draw(st.dictionaries(aliases.map(str), compositions(st.sampled_from(known)), max_size=2))
     assert all(leaf in known for composition in compose.values() for leaf in leaves(composition))
-    return Lock(lock.base, adapters, compose, packages)
+    rules = draw(lock_rules)
+    moment = None if rules.exclude_newer is None else moment_of(rules.exclude_newer, datetime(2026, 3, 1, tzinfo=UTC))
+    return Lock(lock.base, adapters, compose, packages, rules, moment)

@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
-from adpm.core.composition import Composition
+from adpm.core.composition import Composition, leaves
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
+from adpm.core.source import Source
+from adpm.errors import NotFoundError
 
-__all__ = ["Lock", "LockedAdapter", "LockedPackage"]
+__all__ = ["Lock", "LockedAdapter", "LockedPackage", "package_key"]
 
 
 @dataclass(frozen=True, slots=True)
 class LockedAdapter:
-    """What the manifest asked for under an alias when the lock was made."""
+    """What the manifest asked for under an alias when the lock was made; of a direct source, the package it holds."""
 
     requirement: Requirement
     registry: str | None = None
+    base: str | None = None
+    slot: str | None = None
+    group: str | None = None
+    where: tuple[Floor, ...] = ()
+    prefer: Preference | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of its package in the lock."""
+        return package_key(self.requirement.name, self.base, self.slot)
 
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """One release, and the *name* of its registry: the address may differ from machine to machine."""
+    """One release, and where it is from: the *name* of its registry, whose address may differ from machine to machine,
+    or its direct source. Exactly one of the two is given.
+    """
 
     name: PackageName
     version: Version
-    registry: str
+    registry: str | None
     manifest: Blob
     card: Blob
     files: tuple[File, ...]  # sorted by path
-    requires: tuple[Requirement, ...] = ()  # sorted by name
+    requires: tuple[Requirement, ...] = ()  # as the project amends what the card says; sorted by name
+    source: Source | None = None
+    base: str | None = None  # of the project's several bases, the one that it is for
+    slot: str | None = None
+
+    @property
+    def key(self) -> str:
+        return package_key(self.name, self.base, self.slot)
+
+    @property
+    def origin(self) -> str:
+        """Where it is from, in a word: the registry's name, or the source."""
+        return self.registry if self.registry is not None else str(self.source)
 
     def blobs(self) -> Iterator[tuple[str, Blob]]:
         """Everything that must be in the store: (what it is, blob)."""
@@ -46,17 +74,81 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
+    """``rules`` are those that it was made with; ``before``: the moment that their ``exclude_newer`` then was.
+
+    ``bases``: the project's bases by name, where it has several; ``base`` is None then. ``packages``: by ``key``, which
+    is the package's name alone unless there are several bases or slots.
+    """
+
     base: BaseIdentity | None
     adapters: Mapping[Alias, LockedAdapter]
     compose: Mapping[str, Composition]
-    packages: Mapping[PackageName, LockedPackage]
+    packages: Mapping[str, LockedPackage]
+    rules: Rules = field(default_factory=Rules)
+    before: str | None = None
+    bases: Mapping[str, BaseIdentity] = field(default_factory=dict)
 
-    def names(self) -> Iterator[tuple[str, LockedPackage]]:
-        """Every name a composition may use: aliases, then the names of packages that have none."""
+    def selected(self, groups: Collection[str] = (), only: Collection[str] = ()) -> Lock:
+        """This lock with the adapters that are in no group and those of ``groups``, or with those of ``only`` alone.
+
+        Packages that none of them requires are left out, and compositions that name what is. Raises ``NotFoundError``
+        (``group-unknown``).
+        """
+        known = {adapter.group for adapter in self.adapters.values() if adapter.group is not None}
+        for group in (*groups, *only):
+            if group not in known:
+                raise NotFoundError(
+                    "group-unknown",
+                    f"no adapter is locked in a group {group!r}",
+                    hint=f"groups are: {', '.join(sorted(known)) or 'none'}",
+                )
+        if not known:
+            return self
+        wanted: set[str | None] = {*only} or {None, *groups}
+        adapters = {alias: adapter for alias, adapter in self.adapters.items() if adapter.group in wanted}
+        needed: set[str] = set()
+        news = [self.packages[adapter.key] for adapter in adapters.values()]
+        while news:
+            package = news.pop()
+            if package.key not in needed:
+                needed.add(package.key)
+                news += [self.required(package, requirement) for requirement in package.requires]
+        packages = {key: package for key, package in self.packages.items() if key in needed}
+        part = replace(self, adapters=adapters, packages=packages, compose={})
+        return replace(part, compose={n: c for n, c in self.compose.items() if part.bases_of(c)})
+
+    def required(self, package: LockedPackage, requirement: Requirement) -> LockedPackage:
+        """What meets a requirement of ``package``: the release in its own slot where there is one."""
+        own = package_key(requirement.name, package.base, package.slot)
+        return self.packages[own if own in self.packages else package_key(requirement.name, package.base, None)]
+
+    def bases_of(self, composition: Composition) -> list[str | None]:
+        """The bases on which every name of ``composition`` is known; None stands for that of a project with one."""
+        return [base for base in self.bases or (None,) if {*leaves(composition)} <= {n for n, _ in self.names(base)}]
+
+    def unknown(self, composition: Composition) -> str | None:
+        """The first name that keeps ``composition`` from every base; None where it has one."""
+        if self.bases_of(composition):
+            return None
+        names = list(leaves(composition))
+        known = [{name for name, _ in self.names(base)} for base in self.bases or (None,)]
+        return next(name for i, name in enumerate(names) if not any({*names[: i + 1]} <= some for some in known))
+
+    def names(self, base: str | None = None) -> Iterator[tuple[str, LockedPackage]]:
+        """Every name a composition may use: aliases, then the names of packages that have none.
+
+        Where the project has several bases, those of ``base``; None: all, packages without an alias by their keys.
+        """
         aliased = set()
         for alias, adapter in self.adapters.items():
-            aliased.add(adapter.requirement.name)
-            yield str(alias), self.packages[adapter.requirement.name]
-        for name, package in self.packages.items():
-            if name not in aliased:
-                yield str(name), package
+            if base in {None, adapter.base}:
+                aliased.add(adapter.key)
+                yield str(alias), self.packages[adapter.key]
+        for key, package in self.packages.items():
+            if key not in aliased and base in {None, package.base}:
+                yield key if base is None else str(package.name), package
+
+
+def package_key(name: PackageName, base: str | None, slot: str | None) -> str:
+    """``text/sst-2``; with a base, a slot or both ``text/sst-2:BASE:SLOT``."""
+    return ":".join(filter(None, (name, base, slot)))

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from packaging.version import Version
 
 from adpm.core.composition import Composition
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Metric
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
+from adpm.core.source import Source
 
 __all__ = ["BaseSource", "Manifest", "PackageHeader", "RegistrySource", "Wanted"]
 
@@ -22,6 +25,7 @@ class BaseSource:
     model: str | None = None
     revision: str | None = None
     path: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,21 @@ class RegistrySource:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One line of ``adapters:``; ``registry`` pins the registry to ask, ``line`` is where it stands in the file."""
+    """One line of ``adapters:``: a release to choose from registries, or the direct source that holds the one.
+
+    ``registry`` pins the registry to ask; ``line`` is where it stands in the file. ``base``: which of the project's
+    ``bases`` it is for. ``slot``: a release of its own beside another of the package. ``group``: it stands under
+    ``groups:`` and is installed and loaded only with that group. ``where``: what the release's scores must reach.
+    """
 
     alias: Alias
-    requirement: Requirement
+    requirement: Requirement | Source
     registry: str | None = None
+    base: str | None = None
+    slot: str | None = None
+    group: str | None = None
+    where: tuple[Floor, ...] = ()
+    prefer: Preference | None = None
     line: int | None = field(default=None, compare=False)
 
 
@@ -59,8 +73,12 @@ class PackageHeader:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
+    """``base`` or ``bases``, which have names, is given, not both; with ``bases`` each adapter says which it is for."""
+
     base: BaseSource | None = None
     registries: tuple[RegistrySource, ...] = ()
     adapters: tuple[Wanted, ...] = ()
     compose: Mapping[str, Composition] = field(default_factory=dict)
     package: PackageHeader | None = None
+    rules: Rules = field(default_factory=Rules)
+    bases: Mapping[str, BaseSource] = field(default_factory=dict)

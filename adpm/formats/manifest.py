@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from adpm import limits
 from adpm.core.composition import leaves, parse_composition
+from adpm.core.files import LOCK_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
-from adpm.errors import UsageError
+from adpm.core.source import is_source, parse_source
+from adpm.errors import DocumentError, Fault, UsageError
 from adpm.formats.card import language, license_, metric, task
-from adpm.formats.reader import Node, list_of, map_of, parsed, text
+from adpm.formats.conflict import markers
+from adpm.formats.reader import Fields, Node, list_of, map_of, parsed, text
+from adpm.formats.rules import rules_fields
+from adpm.formats.source import wanted_source
 from adpm.formats.yaml import YamlDocument, open_yaml
 
-__all__ = ["open_manifest", "read_manifest", "registry_name"]
+__all__ = ["floors", "open_manifest", "read_manifest", "registry_name"]
 
 _REGISTRY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 _PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,128}\Z")
@@ -39,6 +46,7 @@ def read_manifest(data: bytes, source: str) -> Manifest:
 
 def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
     """The manifest and the document it was read from, for those who edit it."""
+    _check_merged(data, source)
     document = open_yaml(data, source=source, code="manifest-invalid", limit=limits.MANIFEST_BYTES)
     if document.root.value is None:
         return Manifest(), document
@@ -48,19 +56,35 @@ def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
     return manifest, document
 
 
+def _check_merged(data: bytes, source: str) -> None:
+    conflicts = markers(data)[: limits.DOCUMENT_FAULTS]
+    if conflicts:
+        faults = [Fault("", "git's conflict marker: two sides were not merged", line) for line in conflicts]
+        hint = f"settle {source} by hand first; then 'adpm lock' settles {LOCK_FILE}"
+        raise DocumentError("manifest-invalid", source, faults, hint=hint)
+
+
 def _manifest(node: Node) -> Manifest:
     fields = node.fields()
     manifest = Manifest(
         base=fields.get("base", _base),
+        bases=fields.get("bases", map_of(Alias.parse, _base), default={}),
         registries=fields.get("registries", list_of(_registry, most=limits.REGISTRIES), default=()),
-        adapters=fields.get("adapters", _adapters, default=()),
+        adapters=(
+            *(fields.get("adapters", _adapters) or ()),
+            *(wanted for group in (fields.get("groups", _groups) or {}).values() for wanted in group),
+        ),
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
         package=fields.get("package", _package),
+        rules=rules_fields(fields),
     )
     fields.close()
     if not node.document.faults:
+        _check_aliases(node, manifest)
         _check_registries(node, manifest)
+        _check_bases(node, manifest)
         _check_compositions(node, manifest)
+        _check_exclusions(node, manifest)
     return manifest
 
 
@@ -69,7 +93,10 @@ def _base(node: Node) -> BaseSource:
         return BaseSource(model=text(node))
     fields = node.fields()
     base = BaseSource(
-        model=fields.get("model", text), revision=fields.get("revision", text), path=fields.get("path", text)
+        model=fields.get("model", text),
+        revision=fields.get("revision", text),
+        path=fields.get("path", text),
+        license=fields.get("license", license_),
     )
     fields.close()
     if base.model is None and base.path is None:
@@ -99,17 +126,61 @@ def _adapters(node: Node) -> tuple[Wanted, ...]:
     return tuple(map_of(Alias.parse, _wanted)(node).values())
 
 
+def _groups(node: Node) -> dict[Alias, tuple[Wanted, ...]]:
+    return map_of(Alias.parse, _group)(node)
+
+
+def _group(node: Node) -> tuple[Wanted, ...]:
+    return tuple(replace(wanted, group=str(node.path[-1])) for wanted in _adapters(node))
+
+
+def _path(wanted: Wanted) -> tuple[str, ...]:
+    """Where an adapter stands in the manifest."""
+    return ("adapters", str(wanted.alias)) if wanted.group is None else ("groups", wanted.group, str(wanted.alias))
+
+
 def _wanted(node: Node) -> Wanted:
     alias = Alias(node.path[-1])  # checked by map_of
     if isinstance(node.value, str):
-        return Wanted(alias, Requirement.parse(text(node)), line=node.line)
+        line = text(node)
+        return Wanted(alias, parse_source(line) if is_source(line) else Requirement.parse(line), line=node.line)
     fields = node.fields()
+    kind = _source_kind(node, fields)
+    if kind is not None:
+        source = wanted_source(node, fields, kind)
+        base, slot = _place(fields)
+        fields.close()
+        return Wanted(alias, source, None, base, slot, line=node.line)
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
+    base, slot = _place(fields)
+    where, prefer = fields.get("where", floors) or (), fields.get("prefer", parsed(Preference.parse))
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
-    return Wanted(alias, requirement, registry, node.line)
+    return Wanted(alias, requirement, registry, base, slot, where=where, prefer=prefer, line=node.line)
+
+
+def floors(node: Node) -> tuple[Floor, ...]:
+    """One floor, or a list of them, each once."""
+    one = parsed(Floor.parse)
+    return (one(node),) if isinstance(node.value, str) else tuple(dict.fromkeys(list_of(one)(node)))
+
+
+def _place(fields: Fields) -> tuple[str | None, str | None]:
+    """The base and the slot that an adapter is for."""
+    return fields.get("base", parsed(Alias.parse)), fields.get("slot", parsed(Alias.parse))
+
+
+def _source_kind(node: Node, fields: Fields) -> str | None:
+    """The key under which a mapping names a direct source; None where it wants a package from the registries."""
+    given = [key for key in ("package", "path", "git") if key in fields]
+    if len(given) > 1:
+        node.fail(f"has {' and '.join(map(repr, given))}: an adapter comes from one place")
+    if given in (["path"], ["git"]):
+        return given[0]
+    package = fields.get("package", lambda value: value.value)
+    return "package" if isinstance(package, str) and is_source(package) else None
 
 
 def _package(node: Node) -> PackageHeader:
@@ -135,6 +206,14 @@ def _requirements(node: Node) -> tuple[Requirement, ...]:
     return tuple(sorted(requirements, key=lambda requirement: requirement.name))
 
 
+def _check_aliases(node: Node, manifest: Manifest) -> None:
+    seen: dict[Alias, Wanted] = {}
+    for wanted in manifest.adapters:
+        other = seen.setdefault(wanted.alias, wanted)
+        if other is not wanted:
+            node.document.report(_path(wanted), f"{wanted.alias!r} stands under {'.'.join(_path(other))} too")
+
+
 def _check_registries(node: Node, manifest: Manifest) -> None:
     names = [registry.name for registry in manifest.registries]
     for i, name in enumerate(names):
@@ -143,9 +222,19 @@ def _check_registries(node: Node, manifest: Manifest) -> None:
     for wanted in manifest.adapters:
         if wanted.registry is not None and wanted.registry not in names:
             known = f"; declared are {', '.join(names)}" if names else ""
-            node.document.report(
-                ("adapters", str(wanted.alias)), f"no registry named {wanted.registry!r} is declared{known}"
-            )
+            node.document.report(_path(wanted), f"no registry named {wanted.registry!r} is declared{known}")
+
+
+def _check_bases(node: Node, manifest: Manifest) -> None:
+    if manifest.base is not None and manifest.bases:
+        node.document.report(("bases",), "a project has 'base' or 'bases', not both")
+    declared = f"; declared are {', '.join(manifest.bases)}" if manifest.bases else ""
+    for wanted in manifest.adapters:
+        path = _path(wanted)
+        if wanted.base is None and manifest.bases:
+            node.document.report(path, f"does not say which base it is for{declared}")
+        elif wanted.base is not None and wanted.base not in manifest.bases:
+            node.document.report(path, f"no base named {wanted.base!r} is declared under bases{declared}")
 
 
 def _check_compositions(node: Node, manifest: Manifest) -> None:
@@ -155,6 +244,13 @@ def _check_compositions(node: Node, manifest: Manifest) -> None:
         for leaf in dict.fromkeys(leaves(composition)):
             if leaf not in aliases and not _may_be_package(leaf):
                 node.document.report(("compose", str(name)), f"{leaf!r} is no alias under adapters")
+
+
+def _check_exclusions(node: Node, manifest: Manifest) -> None:
+    """What the project itself wants can't be excluded: that is for what releases require."""
+    for wanted in manifest.adapters:
+        if isinstance(wanted.requirement, Requirement) and wanted.requirement.name in manifest.rules.exclude:
+            node.document.report(("exclude",), f"{wanted.requirement.name} is wanted under {'.'.join(_path(wanted))}")
 
 
 def _may_be_package(leaf: str) -> bool:

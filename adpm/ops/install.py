@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,9 @@ from adpm.core.events import Fetched, Fetching, Listener, ignore
 from adpm.core.lock import Lock, LockedPackage
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob
+from adpm.core.source import PathSource
 from adpm.errors import IntegrityError, LockOutdatedError, NetworkError
+from adpm.ops.belongs import has_paths, out_of_date
 from adpm.ops.project import Project, differences
 from adpm.ops.root import note_installed
 from adpm.store.parallel import in_parallel
@@ -25,9 +27,10 @@ __all__ = ["Installed", "check_lock", "install"]
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """The packages of which something had to be fetched, by name, and how many bytes came."""
+    """The packages of which something had to be fetched, by name; how many are there now; how many bytes came."""
 
     packages: tuple[LockedPackage, ...]
+    present: int
     size: int
 
 
@@ -38,9 +41,9 @@ class _Missing:
     blob: Blob
 
 
-def check_lock(project: Project, lock: Lock) -> None:
+def check_lock(project: Project, lock: Lock, store: Store) -> None:
     """Raise ``LockOutdatedError`` (``lock-outdated``) if ``lock`` does not belong to the project's manifest."""
-    found = list(differences(project.manifest, lock))
+    found = list(out_of_date(project, lock, store))
     if found:
         raise LockOutdatedError(
             "lock-outdated",
@@ -51,22 +54,32 @@ def check_lock(project: Project, lock: Lock) -> None:
 
 
 def install(
-    project: Project, lock: Lock, store: Store, *, offline: bool = False, listener: Listener = ignore
+    project: Project,
+    lock: Lock,
+    store: Store,
+    *,
+    groups: Collection[str] = (),
+    only: Collection[str] = (),
+    offline: bool = False,
+    listener: Listener = ignore,
 ) -> Installed:
     """Fetch what ``lock`` pins and the store lacks. Asks no registry if nothing is missing.
+
+    ``groups`` and ``only`` say which of it, as ``Lock.selected``.
 
     Every byte is checked against its digest while it streams, and each release against its entry in the lock. What
     has arrived when an error ends the work stays, so that the same call goes on from there.
     """
     with store.session():
         store.register_project(project.lock_path)
-        missing = list(_missing(lock, store))
+        selected = lock.selected(groups, only)
+        missing = list(_missing(selected, store))
         if missing:
             _fetch(project, missing, store, offline=offline, listener=listener)
-        if not any(differences(project.manifest, lock)):
-            note_installed(str(project.root), len(lock.packages), _objects(lock))
+        if not groups and not only and not any(differences(project.manifest, lock)) and not has_paths(lock):
+            note_installed(str(project.root), len(selected.packages), _objects(selected))
     packages = dict.fromkeys(entry.package for entry in missing)
-    return Installed(tuple(packages), sum(entry.blob.size for entry in missing))
+    return Installed(tuple(packages), len(selected.packages), sum(entry.blob.size for entry in missing))
 
 
 def _objects(lock: Lock) -> Iterator[tuple[str, int]]:
@@ -85,9 +98,15 @@ def _missing(lock: Lock, store: Store) -> Iterator[_Missing]:
 
 
 def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: bool, listener: Listener) -> None:
-    from adpm.ops.registries import open_chain  # noqa: PLC0415 - see TYPE_CHECKING above
+    from adpm.ops.direct import bring  # noqa: PLC0415 - see TYPE_CHECKING above
+    from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
 
-    if offline:
+    packages = dict.fromkeys(entry.package for entry in missing)
+    for package in packages:
+        if package.source is not None and (not offline or isinstance(package.source, PathSource)):
+            bring(package, project.root, store)
+    missing = [entry for entry in missing if entry.package.registry is not None or not store.has(entry.blob)]
+    if offline and missing:
         names = sorted({f"{entry.package.name} {entry.package.version}" for entry in missing})
         raise NetworkError(
             "offline",
@@ -99,11 +118,12 @@ def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: 
     listener(Fetching(len(missing), sum(entry.blob.size for entry in missing)))
     with store.batch() as batch:
         in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
-    for package in dict.fromkeys(entry.package for entry in missing):
+    for package in packages:
         _check_release(package, store)
 
 
 def _fetch_one(chain: Chain, batch: Batch, entry: _Missing, listener: Listener) -> None:
+    assert entry.package.registry is not None  # noqa: S101 - direct sources were brought before
     registry = chain.registry(entry.package.registry)
     name: PackageName = entry.package.name
 

@@ -259,7 +259,7 @@ class OciRegistry(IndexedRegistry):
             return None  # an image, or whatever else people tag
         if (card.name, card.version) != (name, version):
             return None
-        return Listing(name, version, release.manifest, card.requires, card.base)
+        return Listing.of(card, release.manifest)
 
 
 def _all(jobs: list[Callable[[], Listing | None]]) -> list[Listing]:

@@ -165,6 +165,6 @@ class PlacedRegistry(IndexedRegistry):
         manifest, published = read_release_record(content.data, claim[1], f"the commit point of {what}")
         release = read_release(self.release(name, manifest), f"the release {what}")
         card = read_card(self.card(name, release.card), f"the card of {what}")
-        listing = Listing(name, claim[0], manifest, card.requires, card.base, published=published)
+        listing = Listing.of(card, manifest, published)
         confirm(listing, card, where=str(self))
         return listing

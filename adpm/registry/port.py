@@ -130,12 +130,10 @@ class Registry(ABC):
         """
         release = read_release(publication.manifest, "the release to publish")
         card = read_card(publication.card, "the card to publish")
-        card_blob = Blob(Digest.of(publication.card), len(publication.card))
+        card_blob = Blob.of(publication.card)
         if card_blob != release.card:
             raise IntegrityError("file-changed", "the card is not the one that the release names", blob=release.card)
-        listing = Listing(
-            card.name, card.version, release.manifest, card.requires, card.base, published=publication.published
-        )
+        listing = Listing.of(card, release.manifest, publication.published)
         read_index(write_index([listing]), card.name, "the entry in the index")  # or nobody could read it any more
         with self._faults():
             self._prepare(init=init)

@@ -13,11 +13,15 @@ __all__ = ["Excluded", "Fact", "Unmet"]
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """Releases that a rule shuts out, whoever asks. ``detail``: the yank's reason, or the misfit in numbers."""
+    """Releases that a rule shuts out, whoever asks.
+
+    ``detail``: the yank's reason, the misfit in numbers, the moment before which a release must be published, its
+    license (empty: it states none), or what its scores should reach and do.
+    """
 
     name: PackageName
     releases: int
-    rule: Literal["yanked", "pre-release", "base"]
+    rule: Literal["yanked", "pre-release", "base", "newer", "undated", "license", "score"]
     detail: str = ""
 
 
