@@ -150,10 +150,10 @@ class Adapters(nn.Module):
         generator: Generator | None = None,
         **options: object,
     ) -> None:
-        """Fresh weights for ``fuse`` of ``names``, in this order, instead of those that are there; train() trains them.
+        """Fresh weights for ``fuse`` of ``names``, in this order, instead of those that are there.
 
-        ``config`` is "dynamic", "static", or settings as in AdapterHub's file. Raises ``UsageError`` (``fusion-invalid``),
-        ``DocumentError`` (``adapter-config-invalid``) and ``NotFoundError`` (``adapter-not-found``).
+        ``config`` is "dynamic", "static", or settings as in AdapterHub's file; ``train`` trains them. Raises
+        ``UsageError`` (``fusion-invalid``), ``DocumentError`` (``adapter-config-invalid``) and ``NotFoundError`` (``adapter-not-found``).
         """
         self._check_attached()
         fused = tuple(names)
@@ -162,8 +162,8 @@ class Adapters(nn.Module):
     def read_fusion(self, directory: str | Path, names: Sequence[str] | None = None) -> tuple[str, ...]:
         """The fusion that AdapterHub wrote into ``directory``; the names of the adapters that it fuses here.
 
-        ``names``: what the adapters are called here, in the file's order; else they are called as in the file. Errors as
-        ``read``'s, and ``UsageError`` (``fusion-invalid``).
+        ``names``: what the adapters are called here, in the file's order; else they are called as in the file. Errors
+        as ``read``'s, and ``UsageError`` (``fusion-invalid``).
         """
         files = read_directory(Path(directory), FUSION_FILES)
         return self.read_fusion_files(files, names, source=str(directory))

@@ -8,6 +8,8 @@ Tensors are rows x positions x features; heads' may lack the positions.
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,7 @@ class Division:
         self._sizes: tuple[int, ...] | None = None
         self._order: list[int] = []
         self._shares: tuple[float, ...] = ()
+        self._ends: tuple[int, ...] = ()
         if isinstance(block, Rows):
             places = {part: [i for i, other in enumerate(block.parts) if other == part] for part in block.parts}
             order = [i for rows in places.values() for i in rows]
@@ -34,10 +37,12 @@ class Division:
             self._order = [] if order == sorted(order) else order
             self._back = sorted(range(len(order)), key=order.__getitem__)
             self.count = len(places)
+            self._ends = tuple(accumulate(self._sizes))[:-1]
             return
         self.count = len(block.parts)
         if self.kind in ("batch", "split"):
             self._sizes = tuple(int(weight) for weight in block.weights)
+            self._ends = tuple(accumulate(self._sizes))[:-1]
         elif self.kind == "average":
             total = sum(block.weights)
             self._shares = tuple(weight / total for weight in block.weights)
@@ -55,7 +60,7 @@ class Division:
             self._misfit(size, str(sum(self._sizes)))
         if self._order:
             x = x[torch.tensor(self._order, device=x.device)]
-        return x.split(self._sizes, self.dim)
+        return x.tensor_split(self._ends, self.dim)
 
     def join(self, parts: list[Tensor]) -> Tensor:
         """The branches' results, in the branches' order, as one tensor."""

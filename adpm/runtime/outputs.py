@@ -179,7 +179,7 @@ class _View:
 
 def _pooled(base: Any) -> Any:
     """The pooler's output of a base's outputs, whether they go by name or by place."""
-    return base.pooler_output if isinstance(base, ModelOutput) else base[1]
+    return base[1] if isinstance(base, tuple) else base.pooler_output
 
 
 class _Acts:

@@ -1,8 +1,8 @@
 """Running several branches on copies of one batch: where the rows are repeated, and what has to follow them.
 
 Below the first layer where a branch acts there is one copy; from there on the batch has ``count`` times its rows, first
-all of the first branch, then all of the second. Where the first branches act by the sum form, the rows are repeated right
-there; else at that layer's entrance. Later layers get masks and the like as often as their input, and a decoder whose
+all of the first branch, then all of the second. Where the first branches act by the sum form, the rows are repeated
+right there; else at that layer's entrance. Later layers get masks and the like as often as their input, and a decoder whose
 encoder was repeated is repeated as a whole.
 
 Source: ``adapters`` 1.3.0, ``methods/adapter_layer_base.py`` (``compose_parallel``), ``composition.py``.
@@ -107,7 +107,7 @@ class Widening:
     def see_sum(self, sublayer: str, norm: str, act: Widens, tree: Chain[Any]) -> None:
         """Branches act by the sum form at the sub-layer that ends in ``norm``."""
         place = next(i for i, item in enumerate(tree.items) if isinstance(item, Fork) and item.kind == "parallel")
-        self.late.setdefault(self._layer(norm), []).append((SUBLAYERS.index(sublayer), place, act))  # type: ignore[arg-type]  # one of them
+        self.late.setdefault(self._layer(norm), []).append((SUBLAYERS.index(sublayer), place, act))
 
     def _layer(self, module: str) -> str:
         found = next((layer for layer in self.layers if f"{module}.".startswith(f"{layer}.")), None)

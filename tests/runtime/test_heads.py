@@ -178,7 +178,8 @@ def test_labels_are_the_active_head_s() -> None:
 
 def test_an_adapter_without_a_head_on_an_untrained_one_says_so(tmp_path: Path) -> None:
     sizes: Any = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
-    config = BertConfig(vocab_size=50, num_labels=3, **sizes)
+    sizes["num_labels"] = 3
+    config = BertConfig(vocab_size=50, **sizes)
     torch.manual_seed(0)
     model: Any = BertForSequenceClassification(config)
     handle = adpm.attach(model)

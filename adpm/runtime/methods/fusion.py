@@ -11,8 +11,8 @@ identity then. T is 1, or with ``temperature`` starts at 50 and falls by 0.05 wi
 The cheap form, exact for fixed weights. With z_i the activated down-projection, u_i = s_i (U_i z_i + b_i), which is
 E_i (z_i; 1). What is the same for all i leaves the softmax: k0, and s in v_i. So the score is
 (q^T Q^T K E_i + q0^T K E_i) (z_i; 1) / T with M_i = Q^T K E_i multiplied once, and since p adds up to one,
-h' = sum_i p_i (V E_i) (z_i; 1) + V s or + s, with V E_i multiplied once. The way down and M_i are one product, the way up is another: n (3 u + 2) h products a token
-instead of n (2 u h + 2 h^2) + h^2.
+h' = sum_i p_i (V E_i) (z_i; 1) + V s or + s, with V E_i multiplied once. The way down and M_i are one product, the way
+up is another: n (3 u + 2) h products a token instead of n (2 u h + 2 h^2) + h^2.
 
 Sources: Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247; ``adapters`` 1.3.0, ``methods/modeling.py``.
 """
@@ -107,7 +107,7 @@ class FusionPart(Part):
         if len(words) == 1 and not parts[0].has_activation_weights:
             z = ACTIVATIONS[words.pop()](down)
         else:
-            pieces = zip(parts, down.split(units, -1), strict=True)
+            pieces = zip(parts, down.chunk(count, -1), strict=True)
             z = torch.cat([part.activated(piece) for part, piece in pieces], -1)
         z = z.view(*z.shape[:-1], count, units)
         scorer = scorer.reshape(*scorer.shape[:-1], count, units + 1)

@@ -1,7 +1,7 @@
 """AdapterHub's prediction heads: from the model's last states to scores, and the loss for given labels.
 
     sequence of layers     s = W_n drop(... a(W_1 drop(x)))       x: the text's state, or each token's
-    language heads         s = E n(a(W x)) ...      n: layer norm; invertible adapters are undone before E; no dropout
+    language heads         s = E n(a(W x)) ...      n: a norm; an invertible adapter is undone before E
     dependency parsing     arcs = (d; 1) A h,  rels_l = (d; 1) R_l (h; 1)      d: words, h: the first token and the words
 
 A word's state is the mean of its tokens' states, which ``word_starts`` delimits. Shapes: x is batch x hidden or batch x
