@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "demo": "Run the whole cycle on real adapters in an empty directory.",
     "init": "Write adapter.yaml for a base model.",
     "registry": "Add, list and remove the project's registries.",
+    "login": "Keep the login for a registry's host.",
+    "logout": "Forget it.",
     "add": "Add an adapter to the project, lock and install it.",
     "remove": "Remove an adapter from the project.",
     "lock": "Resolve adapter.yaml into adapter.lock.",

@@ -30,11 +30,15 @@ class BaseSource:
 
 @dataclass(frozen=True, slots=True)
 class RegistrySource:
-    """A registry by name and place. ``packages``: the patterns of names that it owns; empty: any name."""
+    """A registry by name and place. ``packages``: the patterns of names that it owns; empty: any name.
+
+    ``mirrors``: URLs of registries that may serve its blobs.
+    """
 
     name: str
     url: str
     packages: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

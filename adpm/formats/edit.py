@@ -98,7 +98,8 @@ def remove_adapter(data: bytes, alias: Alias, source: str) -> bytes:
 
 def add_registry(data: bytes, registry: RegistrySource, source: str) -> bytes:
     """Add a registry behind the others, or replace the one of that name in its place."""
-    value = _flow({"name": registry.name, "url": registry.url, "packages": list(registry.packages) or None})
+    lists = {"packages": list(registry.packages) or None, "mirrors": list(registry.mirrors) or None}
+    value = _flow({"name": registry.name, "url": registry.url, **lists})
     before, _ = open_manifest(data, source)
     names = [r.name for r in before.registries]
     place = names.index(registry.name) if registry.name in names else None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from adpm import limits
+from adpm.core.address import has_secret
 from adpm.core.composition import leaves, parse_composition
 from adpm.core.files import LOCK_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
@@ -108,11 +109,19 @@ def _registry(node: Node) -> RegistrySource:
     fields = node.fields()
     registry = RegistrySource(
         name=fields.need("name", parsed(registry_name)),
-        url=fields.need("url", text),
+        url=fields.need("url", _url),
         packages=fields.get("packages", list_of(_pattern), default=()),
+        mirrors=fields.get("mirrors", list_of(_url, most=limits.MIRRORS), default=()),
     )
     fields.close()
     return registry
+
+
+def _url(node: Node) -> str:
+    url = text(node)
+    if has_secret(url):
+        node.fail("has a user or password in it, which everybody reads here: take it out, and run 'adpm login HOST'")
+    return url
 
 
 def _pattern(node: Node) -> str:

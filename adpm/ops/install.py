@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adpm import limits
-from adpm.core.events import Fetched, Fetching, Listener, ignore
+from adpm.core.events import Fetched, Fetching, Listener, Note, ignore
 from adpm.core.lock import Lock, LockedPackage
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob
 from adpm.core.source import PathSource
-from adpm.errors import IntegrityError, LockOutdatedError, NetworkError
+from adpm.errors import IntegrityError, LockOutdatedError
 from adpm.ops.belongs import has_paths, out_of_date
 from adpm.ops.project import Project, differences
 from adpm.ops.root import note_installed
@@ -99,6 +99,7 @@ def _missing(lock: Lock, store: Store) -> Iterator[_Missing]:
 
 def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: bool, listener: Listener) -> None:
     from adpm.ops.direct import bring  # noqa: PLC0415 - see TYPE_CHECKING above
+    from adpm.ops.offline import not_in_store  # noqa: PLC0415 - as above
     from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
 
     packages = dict.fromkeys(entry.package for entry in missing)
@@ -107,17 +108,15 @@ def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: 
             bring(package, project.root, store)
     missing = [entry for entry in missing if entry.package.registry is not None or not store.has(entry.blob)]
     if offline and missing:
-        names = sorted({f"{entry.package.name} {entry.package.version}" for entry in missing})
-        raise NetworkError(
-            "offline",
-            f"{len(missing)} files of {len(names)} packages are not in the store",
-            cause=", ".join(names[:20]) + (", ..." if len(names) > 20 else ""),
-            hint="run the command once without --offline",
-        )
+        raise not_in_store(project, [(entry.package, entry.blob) for entry in missing])
     chain = open_chain(project)
     listener(Fetching(len(missing), sum(entry.blob.size for entry in missing)))
     with store.batch() as batch:
-        in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
+        try:
+            in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
+        finally:
+            for note in chain.notes():
+                listener(Note(f"note: {note}"))
     for package in packages:
         _check_release(package, store)
 

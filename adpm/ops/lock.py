@@ -7,7 +7,7 @@ into the store: the install that follows need not fetch them again.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.source import Source, as_wanted
-from adpm.errors import DocumentError, LockOutdatedError, NoSolutionError, UsageError
+from adpm.errors import DocumentError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
 from adpm.ops.cards import cards
@@ -32,6 +32,7 @@ from adpm.ops.compositions import check_mixtures, check_names
 from adpm.ops.direct import Direct, take
 from adpm.ops.licenses import check_bases
 from adpm.ops.merge import Merge, read_conflict
+from adpm.ops.offline import not_locked
 from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
@@ -97,7 +98,10 @@ def _settled(
     except NoSolutionError:
         after = _resolved(project, store, before, offline=offline, now=now, listener=listener)
     else:
-        after = _assembled(project, bases, {}, packages, conflict.moment())
+        chain = None if offline else (lambda: open_chain(project))
+        after = _assembled(
+            project, store, chain=chain, bases=bases, direct={}, packages=packages, moment=conflict.moment()
+        )
     return _told(conflict.ours, after, listener)
 
 
@@ -120,11 +124,7 @@ def _resolved(
 ) -> Lock:
     """The lock out of what the registries and the direct sources have, ``before`` being preferred."""
     if offline:
-        raise LockOutdatedError(
-            "lock-outdated",
-            "adapter.lock does not belong to adapter.yaml, and resolving it anew needs the registries",
-            hint="run the command once without --offline",
-        )
+        raise not_locked(project, [] if before is None else list(out_of_date(project, before, store)))
     check_bases(project)
     direct = _directs(project, before, update, store, listener)
     source = _Source(open_chain(project), project, direct)
@@ -142,9 +142,10 @@ def _resolved(
     except NoSolutionError as error:
         error.cause = "\n".join([error.cause or "", *_said_of_sources(error.cause or "", direct)])
         raise
-    after = _assembled(project, bases, direct, _pin(source, store, before, choices), moment)
-    if after.compose:
-        check_mixtures(after, cards(after.packages.values(), store, lambda: source.chain))
+    packages = _pin(source, store, before, choices)
+    after = _assembled(
+        project, store, chain=lambda: source.chain, bases=bases, direct=direct, packages=packages, moment=moment
+    )
     for note in _preferred(project, source, choices):
         listener(note)
     return after
@@ -158,6 +159,9 @@ def moment_now(project: Project, now: datetime | None = None) -> str | None:
 
 def _assembled(
     project: Project,
+    store: Store,
+    *,
+    chain: Callable[[], Chain] | None,
     bases: Mapping[str | None, BaseIdentity | None],
     direct: Mapping[Alias, Direct],
     packages: Mapping[str, LockedPackage],
@@ -173,6 +177,8 @@ def _assembled(
         before=moment,
     )
     check_names(after)
+    if after.compose:
+        check_mixtures(after, cards(after.packages.values(), store, chain))
     return after
 
 

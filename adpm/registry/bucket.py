@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from typing import ClassVar
 
-from adpm.registry.place import Content
+from adpm.registry.place import Ability, Content
 
 __all__ = ["Bucket"]
 
@@ -55,3 +55,12 @@ class Bucket(ABC):
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix``, which ends in ``/`` or is empty; without the prefix."""
+
+    @abstractmethod
+    def remove(self, key: str) -> None:
+        """Remove what lies under ``key``, if anything does; a ``key`` that ends in ``/`` is an empty collection, which
+        most stores don't have."""
+
+    def check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - for stores that have more to say
+        """What there is to say beyond what can be measured with the methods above."""
+        return iter(())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -72,6 +72,13 @@ class DirectoryPlace(WritablePlace):
             below = Path(directory).relative_to(start)
             for file in files:
                 yield (below / file).as_posix()
+
+    def remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            if path.endswith("/"):
+                self._at(path).rmdir()
+            else:
+                self._at(path).unlink()
 
     @contextmanager
     def exclusive(self, path: str) -> Iterator[None]:

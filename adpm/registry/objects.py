@@ -23,7 +23,7 @@ from adpm.core.names import Digest
 from adpm.errors import UsageError
 from adpm.net.url import shown
 from adpm.registry.bucket import Bucket
-from adpm.registry.place import Content, WritablePlace
+from adpm.registry.place import Ability, Content, WritablePlace
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import claim_record, read_claim_record
 
@@ -123,6 +123,12 @@ class ObjectPlace(WritablePlace):
 
     def list(self, prefix: str) -> Iterator[str]:
         return self._bucket.list(prefix)
+
+    def remove(self, path: str) -> None:
+        self._bucket.remove(path)
+
+    def check(self, *, write: bool) -> Iterator[Ability]:
+        yield from self._bucket.check(write=write)
 
     @contextmanager
     def exclusive(self, path: str) -> Iterator[None]:  # noqa: ARG002 - a store has no locks

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 
 from adpm.core.names import Digest
 
-__all__ = ["Content", "Place", "WritablePlace"]
+__all__ = ["Ability", "Content", "Place", "WritablePlace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What a place or registry was found to be able to do. ``ok`` None: not tried, or neither good nor bad; ``words``
+    say what was seen."""
+
+    name: str
+    ok: bool | None
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +48,23 @@ class Place(ABC):
     def stream(self, path: str, size: int) -> Generator[bytes]:
         """The bytes at ``path`` as they come. ``size`` is how many there should be; nobody need check that here."""
 
+    def writable(self) -> WritablePlace | str:
+        """The same place to write to, or why there is none. Cost: may ask a server, once."""
+        return "it is of a kind that is read only"
+
+    def check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - for places that have more to say
+        """What there is to say of the place beyond what can be measured with its methods, tried now.
+
+        Errors of what must work for anything to work are raised. Nothing is written unless ``write``.
+        """
+        return iter(())
+
 
 class WritablePlace(Place):
     """A place to write to. What a method has written is durable when it returns."""
+
+    def writable(self) -> WritablePlace | str:
+        return self
 
     @abstractmethod
     def has(self, path: str, size: int) -> bool:
@@ -67,6 +91,11 @@ class WritablePlace(Place):
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:
         """All paths that begin with ``prefix``, which ends in ``/`` or is empty, in no order; without the prefix."""
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """Remove what lies at ``path``, which is nobody's but the caller's; with a ``/`` at its end an empty directory,
+        where the place has such. No error where nothing is."""
 
     @abstractmethod
     def exclusive(self, path: str) -> AbstractContextManager[None]:

@@ -110,6 +110,11 @@ class S3Bucket(Bucket):
     def swap(self, key: str, data: bytes, token: str) -> bool:
         return self._put_if(key, data, IfMatch=token) is None
 
+    def remove(self, key: str) -> None:
+        if not key.endswith("/"):  # a store of objects has no collections
+            with self._faults(key, writing=True):
+                self._call("delete_object", key)
+
     def upload(self, key: str, chunks: Iterable[bytes]) -> None:
         with self._faults(key, writing=True):
             upload = self._call("create_multipart_upload", key)["UploadId"]

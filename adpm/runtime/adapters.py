@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
 
@@ -28,25 +29,30 @@ from adpm.runtime.outputs import speaker
 from adpm.runtime.own_head import Labels, labels_of, untrained_head
 from adpm.runtime.read import HEAD_CONFIG, read_adapter, read_directory
 from adpm.runtime.save import save_adapter
+from adpm.runtime.sites.declare import Sites
 from adpm.runtime.tree import last_name, place
 from adpm.runtime.weights import Buffer
 
 __all__ = ["Adapters", "attach"]
 
+Wanted = str | Composition | Rows | None
 Rowwise = Sequence[str | Composition | None]
 _NOTHING: Final = Plan()
 
 
-def attach(model: nn.Module) -> Adapters:
+def attach(model: nn.Module, *, sites: Sites | None = None) -> Adapters:
     """An empty handle on ``model``, registered as ``model.adpm``; nothing acts yet.
 
-    Raises ``UsageError`` (``already-attached``) where the model has one. Cost: one walk over the model's modules.
+    ``sites`` declares where bottlenecks and AdapterHub's LoRA act in a model that adpm has no table for: a mapping or
+    a YAML file's path (``specs/sites.md``). Raises ``UsageError`` (``already-attached``) where the model has a handle,
+    ``DocumentError`` (``sites-invalid``), ``NotFoundError`` (``sites-not-found``) and, where the model does not have
+    what ``sites`` names, ``AdapterError`` (``family-unsupported``). Cost: one walk over the model's modules.
     """
     if hasattr(model, HANDLE):
         raise UsageError(
             "already-attached", "the model has an adpm handle already", hint=f"use model.{HANDLE}, or unload() it first"
         )
-    handle = Adapters(model)
+    handle = Adapters(model, sites)
     model.add_module(HANDLE, handle)
     return handle
 
@@ -57,17 +63,16 @@ class Adapters(nn.Module):
     ``compositions`` are compositions by name, which ``activate`` takes too.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, sites: Sites | None = None) -> None:
         super().__init__()
         self.adapters = nn.ModuleDict()
         self.compositions: dict[str, Composition] = {}
-        self._anatomy = Anatomy(model)
+        self._anatomy = Anatomy(model, sites)
         self._hooks = Hooks(self._anatomy.modules)
         self.fusions = nn.ModuleDict()
         self._fusion_names: dict[str, tuple[str, ...]] = {}  # which adapters a fusion is of, by its key
-        self._plans: dict[Composition, tuple[Plan, dict[str, int] | None]] = {}
+        self._plans: dict[Composition, Plan] = {}
         self._labels = Labels(self._anatomy.config)
-        self._active: Composition | Rows | None = None
         self._untrained: _Untrained | None = None
         self._merged: Merged | None = None
 
@@ -82,7 +87,9 @@ class Adapters(nn.Module):
 
     @property
     def active(self) -> Composition | Rows | None:
-        return self._active
+        """What acts in this thread."""
+        found: Composition | Rows | None = self._hooks.current().composition
+        return found
 
     def add(
         self,
@@ -153,7 +160,8 @@ class Adapters(nn.Module):
         """Fresh weights for ``fuse`` of ``names``, in this order, instead of those that are there.
 
         ``config`` is "dynamic", "static", or settings as in AdapterHub's file; ``train`` trains them. Raises
-        ``UsageError`` (``fusion-invalid``), ``DocumentError`` (``adapter-config-invalid``) and ``NotFoundError`` (``adapter-not-found``).
+        ``UsageError`` (``fusion-invalid``), ``DocumentError`` (``adapter-config-invalid``) and ``NotFoundError``
+        (``adapter-not-found``).
         """
         self._check_attached()
         fused = tuple(names)
@@ -236,20 +244,16 @@ class Adapters(nn.Module):
     def remove(self, name: str) -> None:
         """Take an adapter off the model. Raises ``UsageError`` (``adapter-active``) while it acts."""
         self._adapter(name)
-        if self._active is not None and name in leaves(self._active):
+        compositions = [plan.composition for plan in self._hooks.plans() if plan.composition is not None]
+        if any(name in leaves(composition) for composition in compositions):
             raise UsageError("adapter-active", f"the adapter {name!r} is active", hint="activate something else first")
         del self.adapters[_key(name)]
         for key in [key for key, names in self._fusion_names.items() if name in names]:
             del self.fusions[key], self._fusion_names[key]
         self._plans.clear()
 
-    def activate(
-        self,
-        composition: str | Composition | Rows | None = None,
-        *,
-        rows: Rowwise | None = None,
-    ) -> None:
-        """Make a composition act, or nothing. Cost after the first time: one assignment.
+    def activate(self, composition: Wanted = None, *, rows: Rowwise | None = None) -> None:
+        """Make a composition act, or nothing, in all threads. Cost after the first time: one assignment.
 
         ``composition`` is a name under ``compositions``, an expression such as ``stack(en, sst)``, or a value. ``rows``
         instead has one for each row of the batches to come, None for the bare base: an adapter, or any expression
@@ -257,37 +261,19 @@ class Adapters(nn.Module):
         ``composition-unsupported``, ``fusion-missing``) and ``NotFoundError`` (``adapter-not-found``).
         """
         self._check_attached()
-        if rows is not None:
-            if composition is not None:
-                raise UsageError("rows-invalid", "either a composition or rows can be active", hint="leave one out")
-            composition = Rows(tuple(None if row is None else self._resolved(row) for row in rows))
-            if not composition.parts:
-                raise UsageError("rows-invalid", "rows names no row", hint="name an adapter, or None, for each row")
-        if composition is None:
-            self._hooks.switch(_NOTHING)
-            self._labels.show(None)
-            self._active = None
-            return
-        resolved = self._resolve(composition)
-        plan, labels = self._plan(resolved)
+        plan = self._plan(composition, rows)
         self._hooks.switch(plan)
-        self._labels.show(labels)
-        self._active = resolved
+        self._labels.show(plan.labels)
 
     @contextmanager
-    def using(
-        self,
-        composition: str | Composition | Rows | None = None,
-        *,
-        rows: Rowwise | None = None,
-    ) -> Iterator[None]:
-        """Activate ``composition`` or ``rows`` for a while; what was active before is active again afterwards."""
-        before = self._active
-        self.activate(composition, rows=rows)
+    def using(self, composition: Wanted = None, *, rows: Rowwise | None = None) -> Iterator[None]:
+        """Let ``composition`` or ``rows`` act for a while in this thread alone, whatever others activate or use."""
+        self._check_attached()
+        before = self._hooks.enter(self._plan(composition, rows))
         try:
             yield
         finally:
-            self.activate(before)
+            self._hooks.leave(before)
 
     def disabled(self) -> Any:
         """The bare base for a while."""
@@ -302,7 +288,7 @@ class Adapters(nn.Module):
         """
         if isinstance(mode, bool):
             return super().train(mode)
-        composition = self._resolved(mode)
+        composition = self._resolve(mode)
         self.activate(composition)
         if self._untrained is None:
             self._untrained = _Untrained(self.model)
@@ -330,7 +316,9 @@ class Adapters(nn.Module):
 
     def unload(self) -> nn.Module:
         """Take everything off the model: hooks, adapters, the handle, and what ``train`` set. Returns the model."""
-        self.activate(None)
+        self._check_attached()
+        self._hooks.clear()
+        self._labels.show(None)
         self.unmerge()
         if self._untrained is not None:
             self._untrained.restore()
@@ -338,30 +326,34 @@ class Adapters(nn.Module):
         delattr(self.model, HANDLE)
         return self.model
 
-    def _resolve(self, composition: str | Composition | Rows) -> Composition | Rows:
-        return composition if isinstance(composition, Rows) else self._resolved(composition)
-
-    def _resolved(self, composition: str | Composition) -> Composition:
+    def _resolve(self, composition: str | Composition) -> Composition:
         if isinstance(composition, Block):
             return composition
         return self.compositions.get(composition) or parse_composition(composition)
 
-    def _plan(self, composition: Composition | Rows) -> tuple[Plan, dict[str, int] | None]:
-        """What is to be done, and the labels of the head that speaks."""
-        found = None if isinstance(composition, Rows) else self._plans.get(composition)
-        if found is None:
-            adapters = {name: self._adapter(name) for name in leaves(composition)}
+    def _plan(self, composition: Wanted, rows: Rowwise | None = None) -> Plan:
+        if rows is not None:
+            if composition is not None:
+                raise UsageError("rows-invalid", "either a composition or rows can be active", hint="leave one out")
+            composition = Rows(tuple(None if row is None else self._resolve(row) for row in rows))
+            if not composition.parts:
+                raise UsageError("rows-invalid", "rows names no row", hint="name an adapter, or None, for each row")
+        if composition is None:
+            return _NOTHING
+        resolved = composition if isinstance(composition, Rows) else self._resolve(composition)
+        plan = None if isinstance(resolved, Rows) else self._plans.get(resolved)
+        if plan is None:
+            adapters = {name: self._adapter(name) for name in leaves(resolved)}
             fusions = {names: cast("Fusion", self.fusions[key]) for key, names in self._fusion_names.items()}
-            plan = make_plan(composition, adapters, fusions, self._anatomy)
             heads = {
-                name: part
-                for name, adapter in adapters.items()
-                if isinstance(part := adapter.parts.get(HEAD), HeadPart)
+                name: p for name, adapter in adapters.items() if isinstance(p := adapter.parts.get(HEAD), HeadPart)
             }
-            found = plan, labels_of(speaker(place(composition, heads.get, None)))
-            if not isinstance(composition, Rows):  # each batch has others
-                self._plans[composition] = found
-        return found
+            labels = labels_of(speaker(place(resolved, heads.get, None)))
+            made = make_plan(resolved, adapters, fusions, self._anatomy)
+            plan = replace(made, composition=resolved, labels=labels)
+            if not isinstance(resolved, Rows):  # each batch has others
+                self._plans[resolved] = plan
+        return plan
 
     def _adapter(self, name: str) -> Adapter:
         key = _key(name)
@@ -397,8 +389,8 @@ class Adapters(nn.Module):
         self.fusions[key] = fusion.train() if self.model.training else fusion
         self._fusion_names[key] = names
         self._plans.clear()
-        if self._active is not None:
-            self.activate(self._active)
+        if self.active is not None:
+            self.activate(self.active)
 
     def _keep(self, name: str, adapter: Adapter) -> None:
         # Not by add_module, which refuses what ModuleDict has as a method: "keys", "half", "train".

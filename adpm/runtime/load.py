@@ -16,6 +16,7 @@ from adpm.formats.card import read_card
 from adpm.formats.lock import read_lock
 from adpm.runtime.adapters import Adapters, attach
 from adpm.runtime.identity import identify
+from adpm.runtime.sites.declare import Sites
 from adpm.store.store import Store
 
 __all__ = ["load"]
@@ -31,6 +32,7 @@ def load(
     groups: Collection[str] = (),
     only: Collection[str] = (),
     store: Store | None = None,
+    sites: Sites | None = None,
 ) -> Adapters:
     """Put what ``adapter.lock`` pins on ``model`` and activate it.
 
@@ -43,6 +45,7 @@ def load(
     ``project`` is the project's directory or the lock itself; None: the nearest one at or above the working directory.
     Adapters are named by their aliases, those that others require by their package names. Every file is hashed in the
     store (``store``: the machine's own by default) right before the same mapped bytes are parsed. Nothing is fetched.
+    ``sites`` is what ``attach`` takes.
 
     Raises ``NotFoundError`` (``lock-not-found``; ``object-missing``: run ``adpm install``), ``IntegrityError``
     (``object-corrupt``), ``BaseMismatchError`` (``base-mismatch``) where the model is not the base that the lock or a
@@ -56,7 +59,7 @@ def load(
     store = store or Store.default()
     identity = identify(model)
     chosen = _base(lock, identity, base, path)
-    handle = attach(model)
+    handle = attach(model, sites=sites)
     try:
         _put_on(handle, lock, store, identity, chosen)
     except BaseException:

@@ -2,8 +2,8 @@
 
 Below the first layer where a branch acts there is one copy; from there on the batch has ``count`` times its rows, first
 all of the first branch, then all of the second. Where the first branches act by the sum form, the rows are repeated
-right there; else at that layer's entrance. Later layers get masks and the like as often as their input, and a decoder whose
-encoder was repeated is repeated as a whole.
+right there; else at that layer's entrance. Later layers get masks and the like as often as their input, and a decoder
+whose encoder was repeated is repeated as a whole.
 
 Source: ``adapters`` 1.3.0, ``methods/adapter_layer_base.py`` (``compose_parallel``), ``composition.py``.
 """

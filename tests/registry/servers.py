@@ -29,7 +29,7 @@ http {{
   client_body_temp_path {work}/b; proxy_temp_path {work}/p; fastcgi_temp_path {work}/f;
   uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
   gzip on; gzip_types application/json; gzip_min_length 1; gzip_static on;
-  server {{ listen 127.0.0.1:{port}; root {root}; }}
+  server {{ listen 127.0.0.1:{port}{tls}; root {root}; {more} }}
 }}
 """
 
@@ -56,20 +56,29 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def nginx(root: Path, work: Path) -> Iterator[str]:
+def nginx(root: Path, work: Path, more: str = "", *, modules: str = "", tls: bool = False) -> Iterator[str]:
+    """nginx over ``root``; ``more`` are directives of its server, ``modules`` what it loads. ``tls``: as localhost."""
     need("nginx")
     work.mkdir()
     port = unused_port()
     config = work / "nginx.conf"
     user = "user root;" if os.getuid() == 0 else ""
-    config.write_text(_NGINX.format(work=work, root=root, port=port, user=user))
+    config.write_text(
+        modules + _NGINX.format(work=work, root=root, port=port, user=user, more=more, tls=" ssl" if tls else "")
+    )
     process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(work / "error.log")])
     try:
         wait_for_port(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
+
+
+def basic_auth(work: Path, user: str, password: str) -> str:
+    """Directives that let in ``user`` alone."""
+    (work / "users").write_text(f"{user}:{{PLAIN}}{password}\n")
+    return f'auth_basic "adapters"; auth_basic_user_file {work / "users"};'
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from adpm.store.store import Store
 @click.option("--registry", metavar="NAME", help="Ask this registry alone.")
 @click.option("--base", metavar="NAME", help="Of several bases, the one that it is for.")
 @click.option("--slot", metavar="NAME", help="Lock a release of its own beside another of the package.")
-@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
 @click.pass_obj
 def command(

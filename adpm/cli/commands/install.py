@@ -12,7 +12,7 @@ from adpm.ops.root import find_root, installed
 @click.command()
 @click.option("--locked", is_flag=True, help="Fail if adapter.lock does not belong to adapter.yaml.")
 @click.option("--frozen", is_flag=True, help="Do not compare adapter.lock with adapter.yaml.")
-@click.option("--offline", is_flag=True, help="Ask no registry; fail if something is missing.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry; fail if something is missing.")
 @grouped
 @click.pass_obj
 def command(

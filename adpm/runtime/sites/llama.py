@@ -1,8 +1,8 @@
 """Llama and the decoders built like it: norms before the sub-layers, the gated feed-forward.
 
 AdapterHub calls Llama's and Mistral's ``down_proj`` intermediate and their ``up_proj`` output. The families that it
-reaches by its interface (Qwen, Gemma) have the two as one would expect; so has Phi-3, which it does not know. Gemma has norms
-after the sub-layers too, and there an adapter with ``original_ln_before`` looks through the last layer's.
+reaches by its interface (Qwen, Gemma) have the two as one would expect; so has Phi-3, which it does not know. Gemma has
+norms after the sub-layers too, and there an adapter with ``original_ln_before`` looks through the last layer's.
 """
 
 from __future__ import annotations
