@@ -2,7 +2,7 @@
 
     sequence of layers     s = W_n drop(... a(W_1 drop(x)))       x: the text's state, or each token's
     language heads         s = E n(a(W x)) ...      n: a norm; an invertible adapter is undone before E
-    language heads         s = E n(a(W x)) ...      n: a norm; an invertible adapter is undone before E
+    dependency parsing     arcs = (d; 1) A h,  rels_l = (d; 1) R_l (h; 1)    d: words, h: the first token and the words
 
 A word's state is the mean of its tokens' states, which ``word_starts`` delimits. Shapes: x is batch x hidden or batch x
 tokens x hidden, s the same with scores last, arcs batch x words x (1 + words), rels the same x labels.
