@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from adpm.errors import AdpmError
     from adpm.runtime.adapters import Adapters, attach
     from adpm.runtime.load import load
+    from adpm.runtime.merge import merge
     from adpm.version import __version__
 
-__all__ = ["Adapters", "AdpmError", "__version__", "attach", "load"]
+__all__ = ["Adapters", "AdpmError", "__version__", "attach", "load", "merge"]
 
 _HOMES: Final = {
     "Adapters": "adpm.runtime.adapters",
@@ -25,6 +26,7 @@ _HOMES: Final = {
     "__version__": "adpm.version",
     "attach": "adpm.runtime.adapters",
     "load": "adpm.runtime.load",
+    "merge": "adpm.runtime.merge",
 }
 
 

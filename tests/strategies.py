@@ -162,7 +162,10 @@ _leaf = aliases.map(str) | package_names.map(str)
 def compositions(draw: st.DrawFn, names: st.SearchStrategy[str] = _leaf, depth: int = 3) -> Composition:
     if depth == 0 or draw(st.booleans()):
         return draw(names)
-    kind: Kind = draw(st.sampled_from(["stack", "fuse", "parallel", "split", "batch", "average"]))
+    kind: Kind = draw(st.sampled_from(["stack", "fuse", "parallel", "split", "batch", "average", "skip"]))
+    if kind == "skip":
+        layers = draw(st.lists(st.integers(0, 100).map(float), min_size=1, max_size=3))
+        return Block(kind, (draw(compositions(names, depth - 1)),), tuple(layers))
     inner = tuple(draw(st.lists(compositions(names, depth - 1), min_size=1, max_size=3)))
     if kind in ("split", "batch"):
         weights = tuple(float(draw(st.integers(1, limits.INTEGER_MAX))) for _ in inner)

@@ -60,6 +60,6 @@ def test_a_no_op_lock_imports_no_network_library_and_no_solver() -> None:
 
 
 def test_public_surface() -> None:
-    assert adpm.__all__ == ["Adapters", "AdpmError", "__version__", "attach", "load"]
+    assert adpm.__all__ == ["Adapters", "AdpmError", "__version__", "attach", "load", "merge"]
     assert dir(adpm) == sorted(adpm.__all__)
     assert adpm.AdpmError.__name__ == "AdpmError"

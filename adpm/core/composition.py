@@ -7,9 +7,10 @@
                 | "split" "(" composition ":" INTEGER, ... ")"         by position in the sequence
                 | "batch" "(" composition ":" INTEGER, ... ")"         by rows of the batch
                 | "average" "(" composition ":" NUMBER, ... ")"        weighted mean of the outputs
+                | "skip" "(" composition ":" INTEGER, ... ")"          without these layers, counted from 0
 
 NAME is an alias of the project, or the name of a package that a locked adapter requires. ``specs/names.md`` has the
-lexical rules.
+lexical rules, ``specs/composition.md`` says what each means.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from typing import Final, Literal, NoReturn, cast, get_args
 from adpm import limits
 from adpm.errors import CompositionError
 
-__all__ = ["Block", "Composition", "Kind", "leaves", "parse_composition"]
+__all__ = ["Block", "Composition", "Kind", "Rows", "blocks", "leaves", "parse_composition"]
 
-Kind = Literal["stack", "fuse", "parallel", "split", "batch", "average"]
+Kind = Literal["stack", "fuse", "parallel", "split", "batch", "average", "skip"]
 _KINDS: Final = frozenset(get_args(Kind))
 _WEIGHTED: Final = frozenset({"split", "batch", "average"})
 _TOKEN: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._/-]*)|([(),:])")
@@ -34,13 +35,18 @@ _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE]-?[0-9]+)?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One operator over at least one part; ``split`` (positions), ``batch`` (rows) and ``average`` have weights."""
+    """One operator over at least one part; ``split`` (positions), ``batch`` (rows) and ``average`` have weights.
+
+    ``skip`` has one part, and the layers as its weights.
+    """
 
     kind: Kind
     parts: tuple[Composition, ...]
     weights: tuple[float, ...] = ()
 
     def __str__(self) -> str:
+        if self.kind == "skip":
+            return f"skip({self.parts[0]}: {', '.join(map(_spell, self.weights))})"
         if not self.weights:
             return f"{self.kind}({', '.join(map(str, self.parts))})"
         pairs = zip(self.parts, self.weights, strict=True)
@@ -55,13 +61,34 @@ def _spell(weight: float) -> str:
 Composition = str | Block
 
 
-def leaves(composition: Composition) -> Iterator[str]:
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A composition for each row of one batch, None for the bare base; no expression, for a batch is no project's."""
+
+    parts: tuple[Composition | None, ...]
+
+    def __str__(self) -> str:
+        return f"[{', '.join(str(part) for part in self.parts)}]"
+
+
+def leaves(composition: Composition | Rows | None) -> Iterator[str]:
     """The names in a composition, from left to right, repeated where they repeat."""
+    if composition is None:
+        return
     if isinstance(composition, str):
         yield composition
         return
     for part in composition.parts:
         yield from leaves(part)
+
+
+def blocks(composition: Composition | Rows | None) -> Iterator[Block]:
+    """The operators in a composition, the outer ones first."""
+    if isinstance(composition, Block):
+        yield composition
+    if isinstance(composition, (Block, Rows)):
+        for part in composition.parts:
+            yield from blocks(part)
 
 
 def parse_composition(text: str) -> Composition:
@@ -99,17 +126,28 @@ class _Parser:
         parts: list[Composition] = []
         weights: list[float] = []
         separator = "("
+        if kind == "skip":
+            self.take(separator)
+            parts, separator = [self.composition(depth + 1)], ":"
         while separator != ")":
             self.take(separator)
+            if kind == "skip":
+                weights.append(self.weight(kind))
+                separator = self.next_separator()
+                continue
             parts.append(self.composition(depth + 1))
             if kind in _WEIGHTED:
                 self.take(":")
                 weights.append(self.weight(kind))
-            separator = self.peek() or ""
-            if separator not in {",", ")"}:
-                self.fail("expected ',' or ')'")
+            separator = self.next_separator()
         self.take(")")
         return Block(kind, tuple(parts), tuple(weights))
+
+    def next_separator(self) -> str:
+        separator = self.peek() or ""
+        if separator not in {",", ")"}:
+            self.fail("expected ',' or ')'")
+        return separator
 
     def weight(self, kind: Kind) -> float:
         start = self.place
@@ -117,6 +155,8 @@ class _Parser:
         if not _NUMBER.match(word):
             self.fail(f"{word[:80]!r} is not a number", start)
         value = float(word)
+        if kind == "skip" and value == 0:
+            return value
         if not 0 < value <= limits.INTEGER_MAX or (kind != "average" and value != int(value)):
             wanted = "number" if kind == "average" else "whole number"
             self.fail(f"{word[:80]!r} is not a positive {wanted} up to 2^53", start)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from adpm.formats.adapterhub import HeadConfig
 from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
 from adpm.formats.adapterhub_methods import Bottleneck, LowRank
 
 __all__ = [
     "Slot",
+    "activation_slots",
     "bottleneck_slots",
     "fused_slots",
-    "head_slots",
     "inverse_slots",
+    "linear_slots",
     "low_rank_slots",
     "shared_low_rank_slots",
     "shared_slots",
@@ -46,13 +46,13 @@ def width(hidden: int, factor: float) -> int:
     return max(1, int(hidden // factor))
 
 
-def _activation(word: str, name: str, file: str, alias: str | None = None) -> Iterator[Slot]:
+def activation_slots(word: str, name: str, file: str, alias: str | None = None) -> Iterator[Slot]:
     for weight, shape in ACTIVATION_WEIGHTS[word].items():
         aliases = () if alias is None else (f"{alias}.f.{weight}",)
         yield Slot(f"{name}_{weight}", f"{file}.f.{weight}", shape, aliases)
 
 
-def _linear(name: str, file: str, rows: int, columns: int, *, bias: bool = True) -> Iterator[Slot]:
+def linear_slots(name: str, file: str, rows: int, columns: int, *, bias: bool = True) -> Iterator[Slot]:
     yield Slot(f"{name}_weight", f"{file}.weight", (rows, columns))
     if bias:
         yield Slot(f"{name}_bias", f"{file}.bias", (rows,))
@@ -74,15 +74,15 @@ def bottleneck_slots(config: Bottleneck, hidden: int, units: int) -> tuple[Slot,
         out += _phm(config, "down", f"adapter_down.{first}", hidden, units)
         out += _phm(config, "up", "adapter_up", units, hidden)
     else:
-        out += _linear("down", f"adapter_down.{first}", units, hidden)
-        out += _linear("up", "adapter_up", hidden, units)
-    out += _activation(config.non_linearity, "activation", f"adapter_down.{first + 1}", alias="non_linearity")
+        out += linear_slots("down", f"adapter_down.{first}", units, hidden)
+        out += linear_slots("up", "adapter_up", hidden, units)
+    out += activation_slots(config.non_linearity, "activation", f"adapter_down.{first + 1}", alias="non_linearity")
     if isinstance(config.scaling, str):
         out.append(Slot("scaling", "scaling", (1,) if config.scaling == "learned" else (hidden,)))
     if config.ln_after:
         out += _norm("norm_after", "adapter_norm_after", hidden)
     if config.use_gating:
-        out += _linear("gate", "gate", 1, hidden)
+        out += linear_slots("gate", "gate", 1, hidden)
     return tuple(out)
 
 
@@ -135,9 +135,9 @@ def inverse_slots(config: Bottleneck, hidden: int) -> tuple[Slot, ...]:
     out: list[Slot] = []
     for name, inputs, outputs in networks:
         units = int(inputs // (config.inv_adapter_reduction_factor or 1))
-        out += _linear(f"{name}_in", f"{name}.0", units, inputs)
-        out += _activation(config.non_linearity, f"{name}_activation", f"{name}.1")
-        out += _linear(f"{name}_out", f"{name}.2", outputs, units)
+        out += linear_slots(f"{name}_in", f"{name}.0", units, inputs)
+        out += activation_slots(config.non_linearity, f"{name}_activation", f"{name}.1")
+        out += linear_slots(f"{name}_out", f"{name}.2", outputs, units)
     return tuple(out)
 
 
@@ -155,7 +155,7 @@ def low_rank_slots(config: LowRank, inputs: int, outputs: int) -> tuple[Slot, ..
     if config.use_dora:
         out.append(Slot("magnitude", "m.weight", (outputs, 1)))
     if config.use_gating:
-        out += _linear("gate", "gate", 1, inputs)
+        out += linear_slots("gate", "gate", 1, inputs)
     return tuple(out)
 
 
@@ -168,7 +168,7 @@ def fused_slots(config: LowRank, inputs: int, widths: tuple[int, ...]) -> tuple[
         out.append(Slot("A", "lora_A", (config.r * len(widths), inputs)))
         out.append(Slot("B", "lora_B", (sum(widths), config.r)))
     if config.use_gating:
-        out += _linear("gate", "gate", len(widths), inputs)
+        out += linear_slots("gate", "gate", len(widths), inputs)
     return tuple(out)
 
 
@@ -177,17 +177,3 @@ def shared_low_rank_slots(config: LowRank, inputs: int, outputs: int) -> tuple[S
     if not config.is_vera:
         return ()
     return Slot("A", "lora_A", (config.r, inputs)), Slot("B", "lora_B", (outputs, config.r))
-
-
-def head_slots(head: HeadConfig, hidden: int) -> tuple[Slot, ...]:
-    """A classification head's layers, numbered as in the peer's sequence. Keys follow ``heads.NAME.``."""
-    out: list[Slot] = []
-    place = 0
-    for layer in range(head.layers):
-        last = layer == head.layers - 1
-        rows = head.num_labels if last else hidden
-        out += _linear(f"layer{layer}", str(place + 1), rows, hidden, bias=head.bias or not last)
-        if not last and head.activation_function:
-            out += _activation(head.activation_function, f"activation{layer}", str(place + 2))
-        place += 2 if last or not head.activation_function else 3
-    return tuple(out)

@@ -15,7 +15,8 @@ from adpm.core.base import Shape
 from adpm.core.release import Method
 from adpm.errors import AdapterError, DocumentError, Fault
 from adpm.formats import adapterhub_tensors as tensors
-from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config, read_head_config
+from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config
+from adpm.formats.adapterhub_heads import head_slots, read_head_config
 from adpm.formats.adapterhub_methods import Bottleneck, LowRank
 from adpm.formats.json import parse_json
 from adpm.formats.peft import PeftLora, read_peft_config
@@ -191,7 +192,7 @@ def _check_head(files: Files, headers: Mapping[str, Header], hidden: int, source
         if error.code != "method-unsupported":
             raise
         return
-    wanted = {f"heads.{head.name}.{slot.file}": slot.shape for slot in tensors.head_slots(head, hidden)}
+    wanted = {f"heads.{head.name}.{slot.file}": slot.shape for slot in head_slots(head, hidden)}
     header = headers[_HEAD_WEIGHTS]
     faults = [Fault(name, "is a tensor that the config does not call for") for name in header.tensors.keys() - wanted]
     for name, shape in wanted.items():

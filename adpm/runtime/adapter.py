@@ -8,7 +8,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from adpm.formats.adapterhub import AdapterHubConfig, HeadConfig
+from adpm.formats.adapterhub import AdapterHubConfig
+from adpm.formats.adapterhub_heads import HeadConfig
 from adpm.formats.peft import PeftMethod
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.from_adapterhub import adapterhub_blueprints, head_blueprint

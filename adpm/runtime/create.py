@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from adpm.errors import UsageError
-from adpm.formats.adapterhub import AdapterHubConfig, HeadConfig, head_of
+from adpm.formats.adapterhub import AdapterHubConfig
+from adpm.formats.adapterhub_heads import LANGUAGE_HEADS, HeadConfig, head_of
 from adpm.formats.adapterhub_methods import NAMED, Method, method_of, method_value
 from adpm.formats.peft import PEFT_METHODS, PeftMethod, peft_of
 from adpm.runtime.adapter import Source
@@ -74,4 +75,8 @@ def _head(name: str, head: Head, anatomy: Anatomy) -> HeadConfig | None:
     if not isinstance(head, HeadConfig):
         settings = {"num_labels": head} if isinstance(head, int) else dict(head)
         head = head_of(settings, source=f"the head of {name!r}")
+    if head.head_type in LANGUAGE_HEADS:
+        words = head.vocab_size or getattr(anatomy.config, "vocab_size", None)
+        inner = head.embedding_size or getattr(anatomy.config, "embedding_size", None) or anatomy.hidden_size
+        head = replace(head, vocab_size=words, embedding_size=None if head.head_type == "seq2seq_lm" else inner)
     return replace(head, name=name, hidden_size=anatomy.hidden_size)

@@ -8,13 +8,13 @@ from functools import partial
 from torch import Generator, Tensor, nn
 
 from adpm.errors import AdapterError
-from adpm.formats.adapterhub import AdapterHubConfig, HeadConfig
+from adpm.formats.adapterhub import AdapterHubConfig
+from adpm.formats.adapterhub_heads import HeadConfig, head_slots
 from adpm.formats.adapterhub_methods import Bottleneck, LowRank, Method, MtlLora, PrefixTuning, PromptTuning, Reft
 from adpm.formats.adapterhub_sequence import mtl_slots
 from adpm.formats.adapterhub_tensors import (
     bottleneck_slots,
     fused_slots,
-    head_slots,
     inverse_slots,
     low_rank_slots,
     shared_low_rank_slots,
@@ -223,17 +223,18 @@ def _locations(config: LowRank | MtlLora) -> Iterator[str]:
 
 
 def head_blueprint(head: HeadConfig, anatomy: Anatomy) -> Blueprint:
-    """A classification head's part; ``AdapterError`` where it wants a pooler that the model does not have."""
+    """A head's part; ``AdapterError`` where it wants a pooler that the model does not have."""
     base = anatomy.module(anatomy.prefix.rstrip("."))
     if head.use_pooler and getattr(base, "pooler", None) is None:
         raise AdapterError("adapter-misfit", "the head wants the pooler's output, and the model has no pooler")
     dropout = head.dropout_prob
     for key in ("classifier_dropout", "hidden_dropout_prob"):
         dropout = getattr(anatomy.config, key, None) if dropout is None else dropout
+    eps = getattr(anatomy.config, "layer_norm_eps", 1e-12)
     return Blueprint(
         key=HEAD,
         file=("heads.", "."),
         slots=head_slots(head, anatomy.hidden_size),
-        build=partial(HeadPart, config=head, dropout=dropout or 0.0),
+        build=partial(HeadPart, config=head, dropout=dropout or 0.0, eps=eps),
         start=partial(start_head, head, getattr(anatomy.config, "initializer_range", 0.02)),
     )

@@ -35,11 +35,13 @@ class Plan:
 
     points: Mapping[Point, Callable[..., Any]] = field(default_factory=dict)
     composition: Any = None  # what it is the plan of
+    labels: Mapping[str, int] | None = None  # of the head that speaks
 
 
 class Order(IntEnum):
     """Which of several operations at one point comes first."""
 
+    FIRST = -1  # changes what all others see
     MODULE = 0  # changes what the module itself computes
     SUBLAYER = 1  # acts on what a sub-layer gives
     SEE = 2  # looks at the outcome

@@ -15,7 +15,8 @@ from torch import Tensor
 from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.errors import AdapterError, BaseMismatchError, NotFoundError
-from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config, read_head_config
+from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config
+from adpm.formats.adapterhub_heads import read_head_config
 from adpm.formats.adapterhub_methods import Bottleneck
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft import PeftMethod, read_peft_config
@@ -29,7 +30,16 @@ from adpm.runtime.identity import identify
 from adpm.runtime.part import Blueprint
 from adpm.runtime.weights import DTYPES, WHOLE, Buffer, Weights, map_file
 
-__all__ = ["HEAD_CONFIG", "check_base", "read_adapter", "read_directory"]
+__all__ = [
+    "HEAD_CONFIG",
+    "Present",
+    "check_base",
+    "check_model",
+    "document",
+    "read_adapter",
+    "read_directory",
+    "weights_of",
+]
 
 CONFIG: Final = "adapter_config.json"
 HEAD_CONFIG: Final = "head_config.json"
@@ -51,9 +61,9 @@ _OLD_MODULES: Final = {
 }
 
 
-def read_directory(directory: Path) -> dict[str, Buffer]:
-    """The files in ``directory`` that an adapter may have, in memory."""
-    names = (CONFIG, HEAD_CONFIG, *_ADAPTERHUB, *_ADAPTERHUB_HEAD, *_PEFT)
+def read_directory(directory: Path, names: tuple[str, ...] | None = None) -> dict[str, Buffer]:
+    """The files in ``directory`` that an adapter may have, or those of ``names``, in memory."""
+    names = names or (CONFIG, HEAD_CONFIG, *_ADAPTERHUB, *_ADAPTERHUB_HEAD, *_PEFT)
     there = {entry.name for entry in os.scandir(directory) if entry.is_file()} if directory.is_dir() else set()
     files: dict[str, Buffer] = {name: map_file(directory / name) for name in names if name in there}
     if not files:
@@ -74,12 +84,12 @@ def read_adapter(
     if base is not None:
         check_base(base, anatomy, source)
     settings = _settings(files, anatomy, source)
-    weights = _weights(files, settings, source)
+    weights = weights_of(files, _kinds(settings), source)
     if isinstance(settings.config, PeftMethod):
         shapes = {name: entry.shape for file in weights for name, entry in file.header.tensors.items()}
         settings = replace(settings, config=settings.config.as_stored(shapes))
     blueprints = blueprints_of(settings, anatomy)
-    present = _Present(weights, settings, anatomy)
+    present = Present(weights, settings, anatomy)
     if isinstance(settings.config, AdapterHubConfig) and settings.config.old_task:
         settings, blueprints = _without_unused_inverse(settings, blueprints, present)
     tensors = present.match(blueprints, source)
@@ -96,23 +106,23 @@ def check_base(base: BaseIdentity, anatomy: Anatomy, source: str) -> None:
 def _settings(files: Mapping[str, Buffer], anatomy: Anatomy, source: str) -> Source:
     if CONFIG not in files:
         raise NotFoundError("adapter-not-found", f"{source} has no {CONFIG}")
-    data, where = _document(files[CONFIG]), f"{source}/{CONFIG}"
+    data, where = document(files[CONFIG]), f"{source}/{CONFIG}"
     if any(name in files for name in _PEFT) or b'"peft_type"' in data:
         return Source(read_peft_config(data, source=where))
     config = read_adapter_config(data, source=where)
-    _check_model(config.model_type, config.hidden_size, anatomy, source)
+    check_model(config.model_type, config.hidden_size, anatomy, source)
     if HEAD_CONFIG not in files:
         return Source(config)
-    head = read_head_config(_document(files[HEAD_CONFIG]), source=f"{source}/{HEAD_CONFIG}")
+    head = read_head_config(document(files[HEAD_CONFIG]), source=f"{source}/{HEAD_CONFIG}")
     return Source(config, head)
 
 
-def _document(data: Buffer) -> bytes:
+def document(data: Buffer) -> bytes:
     """The content, or as much of it as shows that it is too long."""
     return bytes(memoryview(data)[: limits.CONFIG_BYTES + 1])
 
 
-def _check_model(model_type: str | None, hidden_size: int | None, anatomy: Anatomy, source: str) -> None:
+def check_model(model_type: str | None, hidden_size: int | None, anatomy: Anatomy, source: str) -> None:
     reason = None
     if model_type is not None and model_type != anatomy.model_type:
         reason = f"it is for model type {model_type}, and this is {anatomy.model_type}"
@@ -122,11 +132,15 @@ def _check_model(model_type: str | None, hidden_size: int | None, anatomy: Anato
         raise BaseMismatchError("base-mismatch", f"{source} was made for another base model", cause=reason)
 
 
-def _weights(files: Mapping[str, Buffer], settings: Source, source: str) -> list[Weights]:
-    """The weight files that belong to ``settings``; pickles are converted, both in one process."""
-    kinds = [_ADAPTERHUB if isinstance(settings.config, AdapterHubConfig) else _PEFT]
-    if settings.head is not None:
-        kinds.append(_ADAPTERHUB_HEAD)
+def _kinds(settings: Source) -> tuple[tuple[str, ...], ...]:
+    """Which weight files belong to ``settings``."""
+    if not isinstance(settings.config, AdapterHubConfig):
+        return (_PEFT,)
+    return (_ADAPTERHUB,) if settings.head is None else (_ADAPTERHUB, _ADAPTERHUB_HEAD)
+
+
+def weights_of(files: Mapping[str, Buffer], kinds: tuple[tuple[str, ...], ...], source: str) -> list[Weights]:
+    """One weight file of each kind, the first of its names; pickles are converted in one process."""
     chosen: dict[str, Buffer] = {}
     for kind in kinds:
         name = next((name for name in kind if name in files), None)
@@ -168,7 +182,7 @@ def _shown(names: list[str]) -> str:
     return ", ".join(names[: limits.DOCUMENT_FAULTS]) + (f", and {more} more" if more > 0 else "")
 
 
-class _Present:
+class Present:
     """The tensors in the files, by names as they are on this model."""
 
     def __init__(self, files: list[Weights], settings: Source, anatomy: Anatomy) -> None:
@@ -281,7 +295,7 @@ def _entry_fault(slot: Slot, entry: Entry) -> str:
 
 
 def _without_unused_inverse(
-    settings: Source, blueprints: tuple[Blueprint, ...], present: _Present
+    settings: Source, blueprints: tuple[Blueprint, ...], present: Present
 ) -> tuple[Source, tuple[Blueprint, ...]]:
     """Task adapters from before version 2 name an invertible block in their config that they do not have."""
     if any("invertible_adapters." in name for name in present.entries):

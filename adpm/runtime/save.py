@@ -12,7 +12,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adpm.errors import UsageError
-from adpm.formats.adapterhub import AdapterHubConfig, write_adapter_config, write_head_config
+from adpm.formats.adapterhub import AdapterHubConfig, write_adapter_config
+from adpm.formats.adapterhub_heads import write_head_config
 from adpm.formats.peft import PeftMethod, write_peft_config
 from adpm.runtime.adapter import Adapter, Source, blueprints_of
 from adpm.runtime.anatomy import Anatomy

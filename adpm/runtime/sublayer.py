@@ -15,31 +15,44 @@ what it goes on with in any case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
 from adpm.runtime.anatomy import Anatomy, Site, View
+from adpm.runtime.bottlenecks import Bottlenecks, Fusions, RunTree, check_norms, sum_form
 from adpm.runtime.hooks import Act, Capture, Order, Point
-from adpm.runtime.methods.bottleneck import BottleneckPart, run_stack
+from adpm.runtime.parallel import Widening, repeated
+from adpm.runtime.tree import leaves_of
 
 __all__ = ["Run", "embeddings_acts", "general_acts", "sublayer_acts"]
 
 Norm = Callable[[Tensor], Tensor]
 Run = Callable[[Tensor, Tensor], Tensor]  # (h, r) to h'
+Change = Callable[[Tensor], Tensor]
 
 
-def sublayer_acts(site: Site, parts: Sequence[BottleneckPart], anatomy: Anatomy) -> Iterator[Act]:
-    """What a stack of bottlenecks does at ``site``."""
-    goes_on = parts[-1].config.original_ln_after or site.ends == "free"
-    if goes_on and site.ends == "norm" and site.norm and all(part.adds_to_sum for part in parts):
-        yield Act(Point(site.norm, "after"), _Sum(parts), Order.SUBLAYER)
-    elif goes_on and _takes_hidden(site) and all(part.needs_hidden_alone for part in parts):
-        yield Act(Point(site.hidden.module, "after"), _Hidden(parts), Order.SUBLAYER)
+def sublayer_acts(
+    site: Site, tree: Bottlenecks, fusions: Fusions, anatomy: Anatomy, widening: Widening | None
+) -> Iterator[Act]:
+    """What a composition of bottlenecks does at ``site``; ``widening``: branches of parallel act here."""
+    parts = [leaf.part for leaf in leaves_of(tree)]
+    goes_on = check_norms(tree, site.name) or site.ends == "free"
+    changes = sum_form(tree, fusions) if goes_on and site.ends == "norm" and site.norm else None
+    if changes is not None and site.norm is not None:
+        act = _Sum(changes)
+        if widening is not None:
+            widening.see_sum(site.name, site.norm, act, tree)
+        yield Act(Point(site.norm, "after"), act, Order.SUBLAYER)
+        return
+    if widening is not None:
+        widening.see(site.hidden.module)
+    if goes_on and _takes_hidden(site) and all(part.needs_hidden_alone for part in parts):
+        yield Act(Point(site.hidden.module, "after"), _Hidden(RunTree(tree, fusions, None)), Order.SUBLAYER)
     else:
         norm = None if site.norm is None else anatomy.module(site.norm).forward
-        yield from general_acts(site, _Stack(parts, norm), goes_on=goes_on)
+        yield from general_acts(site, RunTree(tree, fusions, norm), goes_on=goes_on)
 
 
 def general_acts(site: Site, run: Run, *, goes_on: bool) -> Iterator[Act]:
@@ -95,25 +108,19 @@ class _SeeOutput:
         self.capture.put(output[0] if isinstance(output, tuple) else output)
 
 
-class _Stack:
-    def __init__(self, parts: Sequence[BottleneckPart], norm: Norm | None) -> None:
-        self.parts = tuple(parts)
-        self.norm = norm
-
-    def __call__(self, hidden: Tensor, residual: Tensor) -> Tensor:
-        return run_stack(self.parts, hidden, residual, self.norm)
-
-
 class _Sum:
     """After the norm: its input is the sum, its output the normed sum."""
 
-    def __init__(self, parts: Sequence[BottleneckPart]) -> None:
-        self.parts = tuple(parts)
+    def __init__(self, changes: tuple[Change, ...]) -> None:
+        self.changes = changes
+        self.wide_from: tuple[int, int] | None = None  # before which change to repeat the rows, and how often
 
     def __call__(self, norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
         total = args[0]
-        for part in self.parts:
-            total = total + part.change(output)
+        for number, change in enumerate(self.changes):
+            if self.wide_from is not None and number == self.wide_from[0]:
+                total, output = repeated(total, self.wide_from[1]), repeated(output, self.wide_from[1])
+            total = total + change(output)
             output = norm.forward(total)
         return output
 
@@ -121,13 +128,11 @@ class _Sum:
 class _Hidden:
     """After what makes h: no adapter needs more."""
 
-    def __init__(self, parts: Sequence[BottleneckPart]) -> None:
-        self.parts = tuple(parts)
+    def __init__(self, run: RunTree) -> None:
+        self.run = run
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
-        hidden = output[0] if isinstance(output, tuple) else output
-        for part in self.parts:
-            hidden = part.apply(hidden, hidden)
+        hidden = self.run(output[0] if isinstance(output, tuple) else output, None)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 

@@ -61,7 +61,7 @@ def compare(model: Any, compositions: list[str], rows: int, tokens: int, rounds:
             found.append(adapted / min(before, after))
     for composition, found in ratios.items():
         median, best = statistics.median(found), min(found)
-        print(f"forward B{rows} x T{tokens:<3} {composition:<28} median {median:.3f}  best {best:.3f}")
+        print(f"forward B{rows} x T{tokens:<3} {composition:<38} median {median:.3f}  best {best:.3f}")
 
 
 def switch(model: Any, rounds: int) -> None:
@@ -130,9 +130,14 @@ def main() -> None:
         for kind, places in directories.items():
             read(places, kind, max(3, rounds // 5))
     switch(model, rounds)
-    compositions = ["pf0", "lo0", "stack(pf0, pf1)", "ho", "pa"]
+    handle.add_fusion(["pf0", "pf1", "pf2"])
+    for parameter in handle.fusions.parameters():
+        parameter.data.normal_(std=0.02)
+    compositions = ["pf0", "lo0", "stack(pf0, pf1)", "ho", "pa", "fuse(pf0, pf1, pf2)", "parallel(pf0, pf1, pf2)"]
+    divided = ["batch(pf0: 2, pf1: 2, pf2: 2, pf3: 2)", "batch(lo0: 2, lo1: 2, lo2: 2, lo3: 2)"]
     for rows, tokens in ((8, 32), (1, 16)):
-        compare(model, compositions, rows, tokens, rounds if rows == 8 else 3 * rounds)
+        more = divided if rows == 8 else []
+        compare(model, [*compositions, *more], rows, tokens, rounds if rows == 8 else 3 * rounds)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def test_text_and_value_are_one(composition: Composition) -> None:
         ("fuse(a, stack(b, c))", Block("fuse", ("a", Block("stack", ("b", "c"))))),
         ("split(a: 64, b: 1e6)", Block("split", ("a", "b"), (64.0, 1_000_000.0))),
         ("average(a: 0.1234567891, b: 1e-05)", Block("average", ("a", "b"), (0.1234567891, 1e-05))),
+        ("skip( stack(a, b) :0, 11)", Block("skip", (Block("stack", ("a", "b")),), (0.0, 11.0))),
         ("batch(parallel(a, b): 2, b: 2)", Block("batch", (Block("parallel", ("a", "b")), "b"), (2.0, 2.0))),
     ],
 )
@@ -59,7 +60,11 @@ def test_weights_keep_their_value(block: Block, text: str) -> None:
         ("stack(a, b", 11, "expected ',' or ')'"),
         ("stack(a))", 9, "expected the end"),
         ("a b", 3, "expected the end"),
-        ("  chain(a, b)", 3, "'chain' is no operator; operators are average, batch, fuse, parallel, split, stack"),
+        (
+            "  chain(a, b)",
+            3,
+            "'chain' is no operator; operators are average, batch, fuse, parallel, skip, split, stack",
+        ),
         ("split(a, b)", 8, "expected ':'"),
         ("stack(a: 1)", 8, "expected ',' or ')'"),
         ("split(a:  x)", 11, "'x' is not a number"),
@@ -70,6 +75,9 @@ def test_weights_keep_their_value(block: Block, text: str) -> None:
         ("average(a: 1e-999)", 12, "'1e-999' is not a positive number up to 2^53"),
         ("average(a: 1e999)", 12, "'1e999' is not a positive number up to 2^53"),
         ("average(a: -1)", 12, "expected a number"),
+        ("skip(a)", 7, "expected ':'"),
+        ("skip(a: 1, b)", 12, "'b' is not a number"),
+        ("skip(a: 0.5)", 9, "'0.5' is not a positive whole number up to 2^53"),
         ("stack(ä)", 7, "expected an adapter's name"),
     ],
 )

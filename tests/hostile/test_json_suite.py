@@ -11,7 +11,8 @@ import pytest
 from adpm import limits
 from adpm.core.names import PackageName
 from adpm.errors import AdpmError, DocumentError
-from adpm.formats.adapterhub import read_adapter_config, read_head_config
+from adpm.formats.adapterhub import read_adapter_config
+from adpm.formats.adapterhub_heads import read_head_config
 from adpm.formats.card import read_card
 from adpm.formats.json import canonical, parse_json
 from adpm.formats.lock import read_lock

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from adpm.core.composition import Block, Composition
+from adpm.core.composition import Block, Composition, Rows, blocks, leaves
 from tests.parity.peers.small import SMALL
 
 ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2].parent / "shared" / "parity")
@@ -77,7 +77,7 @@ class Case:
             return {name: [self.directory / path] for name, path in composition["paths"].items()}
         suffix = "_safetensors" if self.form == "safetensors" else ""
         out = {name: [self.directory / f"adapters{suffix}" / name] for name in composition["adapters"]}
-        names = leaves_of(self.composition())
+        names = list(leaves(self.composition()))
         active = composition["active_head"]
         for head in [active] if isinstance(active, str) else active or []:
             owner = head if head in out else (names[-1] if names else next(iter(out)))
@@ -95,28 +95,44 @@ class Case:
         """An adapter's name for each row of the batch, where that is what is active."""
         return list(self.json("composition.json").get("forward_kwargs", {}).get("adapter_names") or [])
 
-    def composition(self) -> Composition | None:
+    def fusions(self) -> list[Path]:
+        """The directories of the fusions' files in this form."""
+        suffix = "_safetensors" if self.form == "safetensors" else ""
+        found = [] if self.is_peft else self.json("composition.json").get("fusion") or []
+        root = self.directory / f"fusion{suffix}"
+        return [root / entry["name"] if (root / entry["name"]).is_dir() else root for entry in found]
+
+    @property
+    def divides_again(self) -> bool:
+        """Whether the peer's average divides the weighted sum by the number of its parts, which adpm does not."""
+        return any(block.kind == "average" for block in blocks(self.composition())) and not self.is_peft
+
+    def composition(self) -> Composition | Rows | None:
         """What is active, in adpm's words."""
-        active = self.json("composition.json")["active"]
-        if active is None or isinstance(active, str):
-            return active
-        if isinstance(active, list):
-            return Block("stack", tuple(active))
-        return _block(active)
+        if self.rows:
+            return Rows(tuple(None if name == "__base__" else name for name in self.rows))
+        found = self.json("composition.json")
+        active = found["active"]
+        if active is None:
+            return None
+        composition: Composition = active if isinstance(active, str) else ""
+        if not isinstance(active, str):
+            composition = Block("stack", tuple(active)) if isinstance(active, list) else _block(active)
+        skipped = found.get("skip_layers")
+        return Block("skip", (composition,), tuple(map(float, skipped))) if skipped else composition
 
     def in_scope(self) -> bool:
         """Whether the case must pass: decided by what the peer wrote, not by what adpm says of it."""
-        composition = self.json("composition.json")
-        if self.meta["model_type"] not in MODEL_TYPES or composition.get("skip_layers"):
-            return False
-        if not _is_stack(self.composition()) or self.rows:
+        if self.composition() is None:
             return False
         if self.is_peft:
             return all(
                 _peft_in_scope(json.loads((paths[0] / "adapter_config.json").read_text("utf-8")))
                 for paths in self.directories().values()
             )
-        active = set(leaves_of(self.composition()))
+        if self.meta["model_type"] not in MODEL_TYPES:
+            return False
+        active = set(leaves(self.composition()))
         configs = [paths for name, paths in self.directories().items() if name in active]
         no_prefix = self.meta["model_type"] in NO_PREFIX
         return all(_hub_in_scope(path, no_prefix) for paths in configs for path in paths)
@@ -132,7 +148,7 @@ def _peft_in_scope(config: dict[str, Any]) -> bool:
 def _hub_in_scope(directory: Path, no_prefix: bool) -> bool:
     head = directory / "head_config.json"
     if head.exists():
-        return bool(json.loads(head.read_text("utf-8"))["config"]["head_type"] == "classification")
+        return "head_type" in json.loads(head.read_text("utf-8"))["config"]
     config = json.loads((directory / "adapter_config.json").read_text("utf-8"))["config"]
     parts = config["configs"] if config.get("architecture") == "union" else [config]
     words = {part.get("architecture") for part in parts}
@@ -146,18 +162,6 @@ def _block(active: dict[str, Any]) -> Composition:
     kwargs = active.get("kwargs", {})
     weights = kwargs.get("weights") or kwargs.get("batch_sizes") or kwargs.get("splits") or ()
     return Block(kind, tuple(_block(child) for child in active["children"]), tuple(weights))
-
-
-def _is_stack(composition: Composition | None) -> bool:
-    if isinstance(composition, Block):
-        return composition.kind == "stack" and all(_is_stack(part) for part in composition.parts)
-    return composition is not None
-
-
-def leaves_of(composition: Composition | None) -> list[str]:
-    if isinstance(composition, Block):
-        return [name for part in composition.parts for name in leaves_of(part)]
-    return [] if composition is None else [composition]
 
 
 def cases() -> Iterator[Case]:

@@ -18,6 +18,7 @@ from adpm.runtime.adapters import Adapters, attach
 from adpm.runtime.read import read_directory
 from adpm.runtime.weights import Buffer
 from tests.parity.corpus import ROOT, Case, cases
+from tests.parity.peer_average import divide_again
 from tests.parity.peers.small import tensors_of
 
 UNSUPPORTED = {"method-unsupported", "family-unsupported", "composition-unsupported"}
@@ -35,7 +36,7 @@ pytestmark = [
 def pickles() -> dict[bytes, bytes]:
     """All pickles of the corpus, converted in one process; the tests of conversion itself are elsewhere."""
     found: dict[str, Buffer] = {}
-    for path in sorted(ROOT.glob("adapters-*/*/*/*/*.bin")):
+    for path in sorted(ROOT.glob("adapters-*/**/*.bin")):
         found[str(path)] = path.read_bytes()
     converted = unpickle(found, source=str(ROOT))
     return {bytes(found[name]): data for name, data in converted.items()}
@@ -65,6 +66,8 @@ def read_all(handle: Adapters, case: Case) -> None:
         for directory in directories:
             files |= read_directory(directory)
         handle.read_files(files, name, source=case.id)
+    for directory in case.fusions():
+        handle.read_fusion(directory)
 
 
 def outputs_of(model: nn.Module, case: Case) -> dict[str, torch.Tensor]:
@@ -72,7 +75,10 @@ def outputs_of(model: nn.Module, case: Case) -> dict[str, torch.Tensor]:
     kwargs: dict[str, Any] = {"output_hidden_states": True, **case.forward_kwargs}
     with torch.no_grad():
         out = model(**inputs, **kwargs)
-    return tensors_of(out)
+    found = tensors_of(out)
+    for number, head in enumerate(out.get("head_outputs") or ()):
+        found |= tensors_of(head, f"head{number}.")
+    return found
 
 
 def compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float) -> None:
@@ -91,10 +97,10 @@ def close(found: torch.Tensor | None, expected: torch.Tensor, tolerance: float) 
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
-def test_parity(case: Case) -> None:
+def test_parity(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    if case.rows and not case.in_scope():
-        pytest.skip("not yet supported: an adapter for each row")
+    if case.divides_again:
+        divide_again(monkeypatch)
     model = base_of(case)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     expected = load_file(case.directory / "expected.safetensors")

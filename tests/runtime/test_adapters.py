@@ -317,6 +317,14 @@ def test_names_with_dots_and_slashes() -> None:
     assert model.state_dict().keys() >= {"adpm.adapters.text/sst-2%2Elarge.encoder/layer/0/output/down_weight"}
 
 
+def test_names_that_torch_s_dicts_have_as_methods() -> None:
+    handle = adpm.attach(make())
+    for name in ("keys", "half", "train", "parameters"):
+        handle.add(name, "lora")
+        handle.activate(name)
+    assert handle.names == ("keys", "half", "train", "parameters")
+
+
 def test_remove() -> None:
     model = with_adapters()
     handle = model.adpm
@@ -337,8 +345,23 @@ def test_remove() -> None:
         (lambda h: h.activate("nobody"), NotFoundError, "adapter-not-found"),
         (lambda h: h.activate("stack(ho, nobody)"), NotFoundError, "adapter-not-found"),
         (lambda h: h.activate("stack(ho"), CompositionError, "composition-invalid"),
-        (lambda h: h.activate("fuse(ho, pf)"), CompositionError, "composition-unsupported"),
-        (lambda h: h.activate("average(ho: 1, pf: 2)"), CompositionError, "composition-unsupported"),
+        (lambda h: h.activate("fuse(ho, pf)"), CompositionError, "fusion-missing"),
+        (lambda h: h.activate("fuse(lo, pf)"), CompositionError, "composition-unsupported"),
+        (lambda h: h.activate("batch(parallel(ho, pf): 1, lo: 1)"), CompositionError, "composition-unsupported"),
+        (
+            lambda h: h.activate("stack(batch(lo: 1, pf: 2), batch(lo: 2, pf: 1))"),
+            CompositionError,
+            "composition-unsupported",
+        ),
+        (lambda h: h.activate("ho", rows=["pf"]), UsageError, "rows-invalid"),
+        (lambda h: h.activate(rows=[]), UsageError, "rows-invalid"),
+        (lambda h: h.activate(rows=["parallel(ho, pf)"]), CompositionError, "composition-unsupported"),
+        (lambda h: h.add_fusion(["lo", "pf"]), UsageError, "fusion-invalid"),
+        (lambda h: h.add_fusion(["pf"]), UsageError, "fusion-invalid"),
+        (lambda h: h.add_fusion(["ho", "pf"], "warm"), UsageError, "fusion-invalid"),
+        (lambda h: h.add_fusion(["ho", "pf"], keys=True), DocumentError, "adapter-config-invalid"),
+        (lambda h: h.add_fusion(["ho", "nobody"]), NotFoundError, "adapter-not-found"),
+        (lambda h: h.save_fusion(["ho", "pf"], "nowhere"), NotFoundError, "fusion-missing"),
         (lambda h: h.add("ho"), UsageError, "adapter-exists"),
         (lambda h: h.add("a b"), UsageError, "adapter-name-invalid"),
         (lambda h: h.add("stack(a)"), UsageError, "adapter-name-invalid"),

@@ -175,14 +175,15 @@ def test_merged_weights_do_the_same(name: str) -> None:
 
 def test_a_method_that_does_not_fit_says_where() -> None:
     handle = adpm.attach(make())
-    for settings, word in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"config": "peft_c3a", "block_size": 7}, "block_size 7"),
         ({"config": "peft_vblora", "vector_length": 5}, "vector_length 5"),
         ({"config": "peft_boft", "boft_block_size": 5}, "5 does not divide"),
         ({"config": "peft_road", "group_size": 5}, "group_size 5"),
         ({"config": "peft_shira", "r": 60}, "fewer than"),
         ({"config": "peft_fourierft", "n_frequency": 9999}, "fewer than"),
-    ):
+    )
+    for settings, word in cases:
         with pytest.raises(AdapterError) as error:
             handle.add("x", target_modules=["query"], **settings)
         assert error.value.code == "adapter-misfit"

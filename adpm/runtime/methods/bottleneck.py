@@ -18,7 +18,7 @@ Sources: Houlsby et al. 2019, Pfeiffer et al. 2020, He et al. 2021; ``adapters``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -32,7 +32,7 @@ from adpm.runtime.anatomy import Site
 from adpm.runtime.methods.product import multiply, start_product
 from adpm.runtime.part import Part
 
-__all__ = ["PRODUCT", "BottleneckPart", "SharedProductPart", "run_stack", "start_bottleneck"]
+__all__ = ["PRODUCT", "BottleneckPart", "SharedProductPart", "start_bottleneck"]
 
 PRODUCT: Final = "shared/product"  # the key of the part that product layers share
 
@@ -90,25 +90,29 @@ class BottleneckPart(Part):
         """Whether it maps h to something that depends on h alone."""
         return not self.config.is_parallel and not self.config.original_ln_before
 
-    def change(self, x: Tensor) -> Tensor:
-        """The formula's ``change``. Shape of ``x`` and of the result: batch x tokens x hidden."""
+    def raised(self, x: Tensor) -> Tensor:
+        """scaling * (W_up a(W_down n(x) + b_down) + b_up): what AdapterFusion weighs."""
         config = self.config
         inner = x
         if config.ln_before:
             inner = functional.layer_norm(x, x.shape[-1:], self["norm_before_weight"], self["norm_before_bias"])
         if config.phm_layer:
             common = self._parts.get(PRODUCT, self)
-            down = self._activated(multiply(inner, self, common, "down"))
+            down = self.activated(multiply(inner, self, common, "down"))
             up = multiply(down, self, common, "up")
         else:
-            down = self._activated(functional.linear(inner, self["down_weight"], self["down_bias"]))
+            down = self.activated(functional.linear(inner, self["down_weight"], self["down_bias"]))
             up = functional.linear(down, self["up_weight"], self["up_bias"])
         if config.stochastic_depth and self.training and not config.is_parallel:
             up = _drop_rows(up, config.stochastic_depth)
         if isinstance(config.scaling, str):
-            up = up * self["scaling"]
-        elif config.scaling != 1.0:
-            up = up * config.scaling
+            return up * self["scaling"]
+        return up if config.scaling == 1.0 else up * config.scaling
+
+    def change(self, x: Tensor) -> Tensor:
+        """The formula's ``change``. Shape of ``x`` and of the result: batch x tokens x hidden."""
+        config = self.config
+        up = self.raised(x)
         if config.dropout and self.training:
             up = functional.dropout(up, config.dropout)
         if config.use_gating:
@@ -118,12 +122,32 @@ class BottleneckPart(Part):
             up = self._norm_after(up)
         return up
 
+    def enter(self, hidden: Tensor, residual: Tensor | None, norm: Norm | None) -> tuple[Tensor, Tensor]:
+        """The formula's x and s for h = ``hidden`` and r = ``residual``."""
+        config = self.config
+        if config.is_parallel:
+            r = hidden if residual is None else residual
+            return r, r
+        x, skip = hidden, hidden
+        if config.original_ln_before:
+            total = hidden if residual is None else hidden + residual
+            x = total if norm is None else norm(total)
+            if config.residual_before_ln == "post_add":
+                skip = total
+        if not config.residual_before_ln:
+            skip = x
+        return x, skip
+
     def apply(self, x: Tensor, residual: Tensor) -> Tensor:
         """h' of a sequential adapter."""
         out = self.change(x) + residual
         return self._norm_after(out) if self.config.ln_after and self.config.adapter_residual_before_ln else out
 
-    def _activated(self, x: Tensor) -> Tensor:
+    @property
+    def has_activation_weights(self) -> bool:
+        return bool(self._activation_weights)
+
+    def activated(self, x: Tensor) -> Tensor:
         if not self._activation_weights:
             return self._activate(x)
         return self._activate(x, *(self[name] for name in self._activation_weights))
@@ -143,26 +167,6 @@ def _drop_rows(x: Tensor, probability: float) -> Tensor:
     """Stochastic depth by rows: whole rows of the batch are zero, the others scaled up."""
     keep = torch.empty(x.shape[:1] + (1,) * (x.dim() - 1), dtype=x.dtype, device=x.device).bernoulli_(1.0 - probability)
     return x * (keep / (1.0 - probability) if probability < 1.0 else keep)
-
-
-def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor, norm: Norm | None) -> Tensor:
-    """h' of the last of ``parts``, with the first h added after a parallel one; the general form of the docstring."""
-    first = hidden
-    for part in parts:
-        config = part.config
-        if config.is_parallel:
-            hidden = part.change(residual)
-            continue
-        x, skip = hidden, hidden
-        if config.original_ln_before:
-            total = hidden + residual
-            x = total if norm is None else norm(total)
-            if config.residual_before_ln == "post_add":
-                skip = total
-            elif not config.residual_before_ln:
-                skip = x
-        hidden = part.apply(x, skip)
-    return hidden + first if parts[-1].config.is_parallel else hidden
 
 
 def start_bottleneck(config: Bottleneck, tensors: Mapping[str, Tensor], generator: Generator | None) -> None:

@@ -1,0 +1,210 @@
+"""Write random compositions in the corpus's layout with AdapterHub itself.
+
+    ADAPTERHUB_PYTHON tests/parity/peers/make_compositions.py OUT [--seed 1] [--count 40]
+    ADPM_PARITY_DIR=OUT pytest tests/parity
+
+As ``make_adapterhub.py``, for fuse, parallel, split, batch, average, their nesting, skipped layers, and every kind of
+head. The adapters of one case have one config: with several, the peer takes the first one's for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import adapters
+import torch
+import transformers
+from adapters import composition as ac
+from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+from make_adapterhub import ACTIVATIONS, FAMILIES, bottleneck, low_rank, randomise, write  # type: ignore[import-not-found]  # a script beside this one
+
+ROWS, TOKENS = 4, 11
+
+
+def tree(rng: random.Random, names: list[str], depth: int, linear: bool) -> Any:
+    """A random composition of some of ``names`` that the peer allows."""
+    kinds = ["single", "stack", "batch", "average"] + ([] if linear else ["split"])
+    kind = rng.choice(kinds) if depth else "single"
+    if kind == "single":
+        return rng.choice(names)
+    children = [tree(rng, names, depth - 1, linear) for _ in range(2)]
+    if kind == "stack":
+        return ac.Stack(*rng.sample(names, 2))
+    if kind == "average":
+        children = [child for child in children if not isinstance(child, ac.Average)] or [names[0]]
+        return ac.Average(*children, weights=[rng.choice([0.3, 1.0, 2.0]) for _ in children])
+    if kind == "split":
+        return ac.Split(*[c if isinstance(c, str) else names[0] for c in children], splits=[4, TOKENS - 4])
+    flat = [child if isinstance(child, (str, ac.Stack)) else names[-1] for child in children]
+    return ac.BatchSplit(*flat, batch_sizes=[1, ROWS - 1])
+
+
+def composition(rng: random.Random, names: list[str], linear: bool) -> Any:
+    kind = rng.choice(["tree", "tree", "parallel", "parallel", "fuse", "fuse"] if not linear else ["tree", "parallel"])
+    if kind == "fuse":
+        inner = ac.Fuse(*names[1:]) if rng.random() < 0.6 else ac.Fuse(ac.Stack(names[0], names[1]), names[2])
+        return ac.Stack(names[0], inner) if rng.random() < 0.4 and inner[0] != ac.Stack(names[0], names[1]) else inner
+    if kind == "parallel":
+        branches = [rng.choice([*names, ac.Stack(*names[:2])]) for _ in range(rng.choice([2, 3]))]
+        inner = ac.Parallel(*branches)
+        return ac.Stack(names[0], inner) if rng.random() < 0.3 else inner
+    found = tree(rng, names, 2, linear)
+    return found if not isinstance(found, str) else ac.Stack(found, names[-1])
+
+
+def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
+    many = {
+        "num_labels": rng.choice([2, 5]),
+        "layers": rng.choice([1, 2, 3]),
+        "activation_function": rng.choice([*ACTIVATIONS, None]) if rng.random() < 0.5 else "tanh",
+    }
+    pool = {"use_pooler": pooled and rng.random() < 0.5}
+    lm = {"layers": rng.choice([1, 2, 3]), "activation_function": rng.choice(["gelu", "relu", "tanh"])}
+    types: dict[str, dict[str, Any]] = {
+        "classification": {**many, **pool, "num_labels": rng.choice([1, 2, 5]), "bias": rng.random() < 0.8},
+        "multilabel_classification": {**many, **pool},
+        "tagging": many,
+        "question_answering": {**many, "num_labels": 2},
+        "multiple_choice": {**{k: v for k, v in many.items() if k != "num_labels"}, **pool, "num_choices": 2},
+        "dependency_parsing": {"num_labels": 3},
+        "masked_lm": lm,
+        "causal_lm": {**lm, "layer_norm": rng.random() < 0.5, "bias": rng.random() < 0.5},
+    }
+    kinds = [kind for kind in model.head_types if kind in types]
+    kind = rng.choice(kinds)
+    model.add_prediction_head_from_config(name, {"head_type": kind, **types[kind]}, overwrite_ok=True)
+
+
+def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        out = model(**inputs, output_hidden_states=True)
+    found = {f"hidden_states.{i}": s.clone() for i, s in enumerate(getattr(out, "hidden_states", None) or ())}
+    heads = getattr(out, "head_outputs", None)
+    for prefix, part in [("", out)] if heads is None else [(f"head{i}.", head) for i, head in enumerate(heads)]:
+        found |= {f"{prefix}{key}": v.clone().contiguous() for key, v in part.items() if isinstance(v, torch.Tensor)}
+    return found
+
+
+def randomise_adapters(model: Any) -> None:
+    for name, parameter in model.named_parameters():
+        marks = (
+            ".adapters.",
+            ".loras.",
+            "invertible_adapters.",
+            "shared_parameters.",
+            "heads.",
+            "adapter_fusion_layer.",
+        )
+        if any(mark in f".{name}" for mark in marks):
+            noise = torch.randn_like(parameter) * 0.3
+            ones = parameter.dim() == 1 and "norm" in name and name.endswith("weight")
+            parameter.data = 1.0 + noise if ones or name.endswith(".m.weight") else noise
+
+
+def fixture(out: Path, number: int, rng: random.Random) -> None:  # noqa: PLR0915 - one case, from top to bottom
+    family = rng.choice(list(FAMILIES))
+    word, sizes = FAMILIES[family]
+    config = getattr(transformers, f"{word}Config")(
+        vocab_size=50, max_position_embeddings=40, **({"hidden_size": 32} if family != "distilbert" else {}), **sizes
+    )
+    base_dir = out / "bases" / f"adapters-{family}-{number}"
+    base = getattr(transformers, f"{word}Model")(config)
+    randomise(base, 0.15)
+    base.save_pretrained(base_dir)
+    names = ["a", "b", "c"]
+    linear = rng.random() < 0.25
+    chosen = low_rank(rng) if linear else bottleneck(rng)
+    if linear and (chosen.use_gating or chosen.use_dora):  # the last one's norm for all: decision 0020
+        chosen = adapters.LoRAConfig(r=4, alpha=8)
+    model = getattr(adapters, f"{word}AdapterModel").from_pretrained(base_dir)
+    for name in names:
+        model.add_adapter(name, config=chosen)
+    active = composition(rng, names, linear)
+    blocks = [active, *(active if isinstance(active, ac.Stack) else [])]
+    fusions = [block.name for block in blocks if isinstance(block, ac.Fuse)]
+    for block in blocks:
+        if isinstance(block, ac.Fuse):
+            fusion = adapters.AdapterFusionConfig.load(rng.choice(["dynamic", "static"]))
+            changes = {
+                key: rng.random() < 0.5 for key in ("query_before_ln", "residual_before", "value_before_softmax")
+            }
+            model.add_adapter_fusion(block, fusion.replace(**changes))
+    heads: list[str] = []
+    if rng.random() < 0.6:
+        wanted = ac.parse_heads_from_composition(active)
+        heads = [wanted] if isinstance(wanted, str) else list(wanted or [])
+        for head in dict.fromkeys(heads):
+            add_head(model, head, rng, pooled=family != "distilbert")
+    randomise_adapters(model)
+    model.eval()
+    skipped = [0] if rng.random() < 0.15 else None
+    model.set_active_adapters(active, skip_layers=skipped)
+    inputs = {
+        "input_ids": torch.randint(3, 50, (ROWS, TOKENS)),
+        "attention_mask": torch.ones(ROWS, TOKENS, dtype=torch.long),
+    }
+    inputs["attention_mask"][1, 8:] = 0
+    if any(model.heads[head].config["head_type"] == "dependency_parsing" for head in heads):
+        inputs["word_starts"] = torch.tensor([[1, 2, 4, 5, 7, 8, 0, 0, 0, 0, 0]] * ROWS)
+    if not heads:
+        model.active_head = None
+    expected = outputs(model, inputs)
+    bare = getattr(transformers, f"{word}Model").from_pretrained(base_dir).eval()
+    plain = {key: value for key, value in inputs.items() if key != "word_starts"}
+    expected |= {f"base.{key}": value for key, value in outputs(bare, plain).items()}
+    directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{type(active).__name__.lower()}"
+    write(model, directory, names, list(dict.fromkeys(heads)))
+    for name in fusions:
+        model.save_adapter_fusion(str(directory / "fusion"), name)
+        if (directory / "adapters_safetensors" / "a").exists():
+            model.save_adapter_fusion(str(directory / "fusion_safetensors"), name, use_safetensors=True)
+    save_file(expected, directory / "expected.safetensors")
+    save_file(inputs, directory / "inputs.safetensors")
+    described = {
+        "adapters": names,
+        "active": active.to_dict(),
+        "skip_layers": skipped,
+        "fusion": [{"name": name, "adapters": name.split(",")} for name in fusions],
+        "heads": heads,
+        "active_head": heads[0] if len(heads) == 1 else heads or None,
+    }
+    meta = {
+        "base": f"bases/{base_dir.name}",
+        "base_class": f"{word}Model",
+        "attn_implementation": "sdpa",
+        "forward_kwargs": {},
+        "model_type": family,
+        "peer": "adapters",
+        "note": str(active),
+        "tolerance_abs": 2e-5 * max(1.0, *(float(value.abs().max()) for value in expected.values())),
+    }
+    (directory / "composition.json").write_text(json.dumps(described), "utf-8")
+    (directory / "meta.json").write_text(json.dumps(meta), "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=40)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity(40)
+    for number in range(arguments.count):
+        seed = arguments.seed * 1000 + number
+        torch.manual_seed(seed)
+        try:
+            fixture(arguments.out, number, random.Random(seed))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the peer can't run the case
+            sys.stderr.write(f"{number}: the peer fails: {type(error).__name__} {str(error)[:100]}\n")
+
+
+if __name__ == "__main__":
+    main()

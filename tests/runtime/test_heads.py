@@ -1,0 +1,221 @@
+"""Heads: what each gives and learns, whose turn it is, and that a random one is never silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+import adpm
+from adpm.errors import AdapterError, DocumentError, UsageError
+from tests.runtime.models import inputs, make, randomise
+
+HEADS: dict[str, dict[str, Any]] = {
+    "classification": {"num_labels": 3},
+    "multilabel_classification": {"num_labels": 3, "use_pooler": True},
+    "multiple_choice": {"num_choices": 3},
+    "tagging": {"num_labels": 4},
+    "question_answering": {},
+    "image_classification": {"num_labels": 3, "multilabel": True},
+    "causal_lm": {"layers": 2, "activation_function": "gelu", "layer_norm": True, "bias": True},
+    "masked_lm": {},
+    "seq2seq_lm": {"layers": 2, "activation_function": "prelu"},
+    "dependency_parsing": {"num_labels": 3},
+}
+STARTS = torch.tensor([[1, 2, 4, 7, 0, 0, 0, 0, 0]] * 3)
+ARCS = torch.tensor([[1, 2, 1, 0, 0, 0, 0, 0, 0]] * 3)
+TARGETS: dict[str, dict[str, torch.Tensor]] = {
+    "classification": {"labels": torch.tensor([0, 2, 1])},
+    "multilabel_classification": {"labels": torch.tensor([[0, 1, 1], [1, 0, 0], [0, 0, 1]])},
+    "multiple_choice": {"labels": torch.tensor([2])},
+    "tagging": {"labels": torch.arange(27).view(3, 9) % 4},
+    "question_answering": {"start_positions": torch.tensor([1, 2, 0]), "end_positions": torch.tensor([3, 2, 40])},
+    "image_classification": {"labels": torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 0, 1]])},
+    "causal_lm": {"labels": torch.arange(27).view(3, 9)},
+    "masked_lm": {"labels": torch.arange(27).view(3, 9)},
+    "seq2seq_lm": {"labels": torch.arange(27).view(3, 9)},
+    "dependency_parsing": {"labels_arcs": ARCS, "labels_rels": ARCS % 3},
+}
+
+
+def with_head(kind: str, *, head: bool = False, name: str = "x", model: Any = None) -> Any:
+    model = make(head=head) if model is None else model
+    handle = model.adpm if hasattr(model, "adpm") else adpm.attach(model)
+    handle.add(name, "pfeiffer", head={"head_type": kind, **HEADS[kind]})
+    return model
+
+
+def given(kind: str) -> dict[str, torch.Tensor]:
+    more = {"word_starts": STARTS} if kind == "dependency_parsing" else {}
+    return {**inputs(), **more}
+
+
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_head_learns(kind: str, head: bool) -> None:
+    model = with_head(kind, head=head)
+    torch.manual_seed(0)
+    model.adpm.train("x")
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=0.02)
+    losses = []
+    for _ in range(15):
+        loss = model(**given(kind), **TARGETS[kind]).loss
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    model.eval()
+    bare = model(**given(kind))
+    assert bare.loss is None
+    tuples = model(**given(kind), **TARGETS[kind], return_dict=False)
+    values = list(model(**given(kind), **TARGETS[kind]).values())
+    assert torch.equal(tuples[0], values[0])
+    assert torch.equal(tuples[1], values[1])
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_head_is_read_as_it_was_saved(kind: str, tmp_path: Path) -> None:
+    model = with_head(kind)
+    randomise(model.adpm, "x")
+    model.adpm.save("x", tmp_path)
+    again = make()
+    handle = adpm.attach(again)
+    handle.read(tmp_path, name="y")
+    for one, name in ((model, "x"), (again, "y")):
+        one.adpm.activate(name)
+    with torch.no_grad():
+        expected, found = model(**given(kind)), again(**given(kind))
+    assert type(found) is type(expected)
+    for key, value in expected.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.allclose(found[key], value, atol=1e-6), key
+    read: Any = handle.adapters["y"]
+    assert read.source.head.label2id == model.adpm.adapters["x"].source.head.label2id
+
+
+def test_a_loss_counts_what_it_should() -> None:
+    model = with_head("tagging")
+    randomise(model.adpm, "x")
+    model.adpm.activate("x")
+    labels = TARGETS["tagging"]["labels"]
+    out = model(**inputs(), labels=labels)
+    mask = inputs()["attention_mask"] == 1
+    expected = torch.nn.functional.cross_entropy(out.logits[mask], labels[mask])
+    assert torch.allclose(out.loss, expected)
+    model = with_head("causal_lm")
+    randomise(model.adpm, "x")
+    model.adpm.activate("x")
+    words = inputs()["input_ids"]
+    out = model(**inputs(), labels=words)
+    expected = torch.nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1), words[:, 1:].flatten())
+    assert torch.allclose(out.loss, expected)
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_a_head_for_each_branch(head: bool) -> None:
+    model = make(head=head)
+    for name, kind in (("a", "classification"), ("b", "tagging")):
+        with_head(kind, name=name, model=model)
+        randomise(model.adpm, name, ord(name))
+    model.adpm.add("none", "lora")
+    alone = {}
+    for name in ("a", "b"):
+        with model.adpm.using(name), torch.no_grad():
+            alone[name] = model(**inputs()).logits
+    with model.adpm.using("parallel(a, b)"), torch.no_grad():
+        out = model(**inputs(), labels=None)
+    assert [tuple(one.logits.shape) for one in out.head_outputs] == [(3, 3), (3, 9, 4)]
+    assert torch.allclose(out.head_outputs[0].logits, alone["a"], atol=1e-5)
+    assert torch.allclose(out.head_outputs[1].logits, alone["b"], atol=1e-5)
+    with model.adpm.using("batch(a: 2, b: 1)"), torch.no_grad():
+        out = model(**inputs())
+    assert torch.allclose(out.head_outputs[0].logits, alone["a"][:2], atol=1e-5)
+    assert torch.allclose(out.head_outputs[1].logits, alone["b"][2:], atol=1e-5)
+    with model.adpm.using(rows=["b", "none", "a"]), torch.no_grad():
+        out = model(**inputs())
+    assert torch.allclose(out.head_outputs[0].logits, alone["b"][:1], atol=1e-5)
+    assert out.head_outputs[1].last_hidden_state.shape == (1, 9, 32)
+    assert torch.allclose(out.head_outputs[2].logits, alone["a"][2:], atol=1e-5)
+
+
+def test_losses_of_several_heads_add_up() -> None:
+    model = make()
+    for name in ("a", "b"):
+        with_head("classification", name=name, model=model)
+        randomise(model.adpm, name, ord(name))
+    labels = torch.tensor([0, 2, 1])
+    with model.adpm.using("parallel(a, b)"):
+        out = model(**inputs(), labels=labels)
+    assert torch.allclose(out.loss, sum(one.loss for one in out.head_outputs))
+    assert out.logits.shape == (6, 3)
+    with model.adpm.using("batch(a: 2, b: 1)"):
+        out = model(**inputs(), labels=labels)
+    first = torch.nn.functional.cross_entropy(out.head_outputs[0].logits, labels[:2])
+    assert torch.allclose(out.head_outputs[0].loss, first)
+
+
+def test_labels_are_the_active_head_s() -> None:
+    model = make(head=True)
+    own = dict(model.config.id2label)
+    handle = adpm.attach(model)
+    handle.add("a", head={"num_labels": 2, "label2id": {"no": 0, "yes": 1}})
+    handle.add("b", head={"num_labels": 2})
+    handle.activate("a")
+    assert model.config.id2label == {0: "no", 1: "yes"}
+    assert model.config.label2id == {"no": 0, "yes": 1}
+    handle.activate("b")
+    assert model.config.id2label == own
+    handle.activate("stack(b, a)")
+    assert model.config.id2label == {0: "no", 1: "yes"}
+    handle.unload()
+    assert model.config.id2label == own
+
+
+def test_an_adapter_without_a_head_on_an_untrained_one_says_so(tmp_path: Path) -> None:
+    sizes: Any = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
+    sizes["num_labels"] = 3
+    config = BertConfig(vocab_size=50, **sizes)
+    torch.manual_seed(0)
+    model: Any = BertForSequenceClassification(config)
+    handle = adpm.attach(model)
+    handle.add("plain", "pfeiffer")
+    handle.add("headed", "pfeiffer", head=2)
+    handle.add("saved", "peft_lora", target_modules=["query"], modules_to_save=["classifier"], task_type="SEQ_CLS")
+    for name in handle.names:
+        handle.save(name, tmp_path / name)
+    with pytest.warns(UserWarning, match="classifier.*random"):
+        handle.read(tmp_path / "plain", name="p")
+    with pytest.warns(UserWarning, match="random"):
+        handle.read(tmp_path / "headed", name="q", with_head=False)
+    handle.read(tmp_path / "headed", name="h")
+    handle.read(tmp_path / "saved", name="s")
+    torch.nn.init.normal_(model.classifier.bias)
+    handle.read(tmp_path / "plain", name="trained")
+
+
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [
+        ({"head_type": "sorting"}, "adapter-config-invalid"),
+        ({"head_type": "tagging", "use_pooler": True}, "adapter-config-invalid"),
+        ({"head_type": "question_answering", "num_labels": 3}, "adapter-config-invalid"),
+        ({"head_type": "masked_lm", "vocab_size": 0}, "adapter-config-invalid"),
+    ],
+)
+def test_settings_that_no_head_has(head: dict[str, Any], code: str) -> None:
+    handle = adpm.attach(make())
+    with pytest.raises((DocumentError, AdapterError)) as error:
+        handle.add("x", head=head)
+    assert error.value.code == code
+
+
+def test_a_parser_says_what_it_wants() -> None:
+    model = with_head("dependency_parsing")
+    model.adpm.activate("x")
+    with pytest.raises(UsageError, match="word_starts"):
+        model(**inputs())

@@ -1,0 +1,248 @@
+"""Weights of adapters added up, and written into the base and taken back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import adpm
+from adpm.errors import AdapterError, UsageError
+from adpm.runtime.arithmetic import Rule, factors
+from tests.runtime.models import FAMILIES, inputs, make, outputs, randomise
+
+LORA = {"config": "peft_lora", "target_modules": ["query", "value", "q_lin", "v_lin"], "r": 4, "lora_alpha": 6}
+
+
+def with_loras(family: str = "bert", **changes: Any) -> Any:
+    model = make(family)
+    handle = adpm.attach(model)
+    for name in ("a", "b"):
+        handle.add(name, **{**LORA, **changes})
+        randomise(handle, name, ord(name))
+    return model
+
+
+def states(model: Any, composition: Any) -> torch.Tensor:
+    with model.adpm.using(composition), torch.no_grad():
+        out: torch.Tensor = model(**inputs())[0]
+    return out
+
+
+def deltas(model: Any, name: str) -> dict[str, torch.Tensor]:
+    parts: Any = model.adpm.adapters[name].parts
+    return {key: (part["B"] @ part["A"]).detach() * part.options.scale for key, part in parts.items()}
+
+
+@pytest.mark.parametrize("method", ["svd", "cat"])
+def test_svd_and_cat_are_exact(method: str) -> None:
+    model = with_loras()
+    handle = model.adpm
+    settings = {"rank": 8} if method == "svd" else {}
+    handle.combine("m", {"a": 0.7, "b": -0.4}, method, **settings)
+    one, two, found = deltas(model, "a"), deltas(model, "b"), deltas(model, "m")
+    for key, value in found.items():
+        assert torch.allclose(value, 0.7 * one[key] - 0.4 * two[key], atol=1e-5)
+    assert torch.allclose(states(model, "average(a: 1, b: 1)"), states(model, "average(b: 1, a: 1)"), atol=1e-5)
+    handle.combine("both", {"a": 0.5, "b": 0.5}, method, **settings)
+    assert torch.allclose(states(model, "both"), states(model, "average(a: 1, b: 1)"), atol=2e-5)
+
+
+def test_negation_undoes() -> None:
+    model = with_loras()
+    model.adpm.combine("minus", {"a": -1.0}, "linear")
+    assert torch.allclose(states(model, "stack(a, minus)"), states(model, None), atol=1e-5)
+    hub = make()
+    handle = adpm.attach(hub)
+    handle.add("a", "lora")
+    randomise(handle, "a")
+    handle.combine("minus", {"a": -2.0}, "negate_b")
+    one, two = (handle.adapters[name].state_dict() for name in ("a", "minus"))
+    assert all(torch.allclose(two[key], (2 if key.endswith("A") else -2) * value) for key, value in one.items())
+    assert all(torch.allclose(value, -4 * deltas(hub, "a")[key]) for key, value in deltas(hub, "minus").items())
+
+
+@pytest.mark.parametrize("config", ["pfeiffer+inv", "houlsby", "par_bn", "lora", "ia3", "dora"])
+def test_average_is_the_mean_of_every_tensor(config: str) -> None:
+    model = make()
+    handle = adpm.attach(model)
+    for name in ("a", "b"):
+        handle.add(name, config, head=2)
+        randomise(handle, name, ord(name))
+    handle.combine("m", {"a": 1, "b": 3})
+    one, two, found = (handle.adapters[name].state_dict() for name in ("a", "b", "m"))
+    assert set(found) == {key for key in one if not key.startswith("head/")}
+    assert all(torch.allclose(value, 0.25 * one[key] + 0.75 * two[key], atol=1e-6) for key, value in found.items())
+
+
+def test_rules() -> None:
+    one, two = torch.tensor([3.0, -1.0, 0.5, -4.0]), torch.tensor([-1.0, -2.0, 4.0, 3.0])
+    assert Rule("linear").merge([one, two], [2.0, 1.0]).tolist() == [5.0, -4.0, 5.0, -5.0]
+    assert Rule("magnitude_prune", 0.5).merge([one, two], [1.0, 1.0]).tolist() == [3.0, 0.0, 4.0, -1.0]
+    # kept: (3, ., ., -4) and (., ., 4, 3); elected: +, +, +, -; the mean of those that agree
+    assert Rule("ties", 0.5).merge([one, two], [1.0, 1.0]).tolist() == [3.0, 0.0, 4.0, -4.0]
+    assert Rule("ties").merge([one, two], [1.0, 1.0]).tolist() == [3.0, -1.5, 2.25, -4.0]
+    generator = torch.Generator().manual_seed(0)
+    values = torch.ones(20_000)
+    found = Rule("dare_linear", 0.25, generator=generator).merge([values], [1.0])
+    assert set(found.tolist()) == {0.0, 4.0}
+    assert abs(found.mean().item() - 1) < 0.05
+    matrix = torch.randn(6, 9, generator=generator)
+    a, b = factors(matrix, 6)
+    assert torch.allclose(b @ a, matrix, atol=1e-5)
+    a, b = factors(matrix, 12)
+    assert a.shape == (12, 9)
+    assert torch.allclose(b @ a, matrix, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "method", "settings"),
+    [
+        ({"a": 1, "b": 1}, "stew", {}),
+        ({}, "linear", {}),
+        ({"a": 1, "b": -1}, "average", {}),
+        ({"a": float("nan")}, "linear", {}),
+        ({"a": 1, "c": 1}, "linear", {}),
+        ({"a": 1, "c": 1}, "svd", {}),
+        ({"a": 1, "d": 1}, "linear", {}),
+        ({"a": 1, "b": 1}, "ties", {"density": 0.0}),
+        ({"a": 1, "b": 1}, "ties", {"majority": "most"}),
+        ({"a": 1, "b": 1}, "linear", {"rank": 3}),
+        ({"c": 1}, "ties", {}),
+    ],
+)
+def test_what_can_not_be_combined(weights: dict[str, float], method: str, settings: dict[str, Any]) -> None:
+    model = with_loras()
+    model.adpm.add("c", "pfeiffer")
+    model.adpm.add("d", **{**LORA, "r": 2})
+    names = model.adpm.names
+    with pytest.raises(UsageError) as error:
+        model.adpm.combine("m", weights, method, **settings)
+    assert error.value.code == "merge-invalid"
+    assert model.adpm.names == names
+
+
+MERGED: dict[str, dict[str, Any]] = {
+    "lora": {"config": "lora", "intermediate_lora": True, "output_lora": True},
+    "dora": {"config": "dora"},
+    "vera": {"config": "vera"},
+    "ia3": {"config": "ia3"},
+    "peft": {**LORA, "use_rslora": True},
+    "peft-dora": {**LORA, "use_dora": True, "bias": "all"},
+    "saved": {**LORA, "modules_to_save": ["classifier"], "task_type": "SEQ_CLS"},
+    "peft-oft": {"config": "peft_oft", "target_modules": ["query", "q_lin"]},
+    "peft-ia3": {"config": "peft_ia3", "target_modules": ["key", "k_lin"], "feedforward_modules": []},
+}
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("method", MERGED)
+def test_merged_is_active_and_unload_gives_the_base_back(method: str, family: str) -> None:
+    model = make(family, head=True)
+    base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    handle = adpm.attach(model)
+    handle.add("x", **MERGED[method])
+    randomise(handle, "x")
+    handle.activate("x")
+    expected, bare = outputs(model), None
+    handle.merge("x")
+    assert handle.active is None
+    assert handle.merged == "x"
+    found = outputs(model)
+    assert all(torch.allclose(found[key], value, atol=5e-5) for key, value in expected.items())
+    with pytest.raises(UsageError, match="merged already"):
+        handle.merge("x")
+    handle.unmerge()
+    bare = outputs(model)
+    assert any(not torch.allclose(bare[key], value, atol=1e-3) for key, value in expected.items())
+    handle.merge("x")
+    handle.unload()
+    after = model.state_dict()
+    assert after.keys() == base.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in base.items())
+
+
+def test_what_can_not_be_merged_changes_nothing() -> None:
+    model = make()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    handle = adpm.attach(model)
+    handle.add("pf", "pfeiffer")
+    handle.add("gated", "lora", use_gating=True)
+    handle.add("headed", "lora", head=2)
+    for name in handle.names:
+        with pytest.raises(AdapterError):
+            handle.merge(name)
+        assert handle.merged is None
+    state = model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
+
+
+def test_merge_of_directories(tmp_path: Path) -> None:
+    model = with_loras()
+    for name in ("a", "b"):
+        model.adpm.save(name, tmp_path / name)
+    expected = states(model, "average(a: 1, b: 3)")
+    model.adpm.unload()
+    adpm.merge(model, {tmp_path / "a": 0.25, str(tmp_path / "b"): 0.75}, tmp_path / "m", "cat")
+    assert not hasattr(model, "adpm")
+    handle = adpm.attach(model)
+    handle.read(tmp_path / "m", name="m")
+    assert torch.allclose(states(model, "m"), expected, atol=2e-5)
+    adpm.merge(model, {tmp_path / "a": 1}, tmp_path / "again", "linear")
+    assert handle.names == ("m",)
+
+
+PEER = """
+import json, sys
+import torch
+from peft import PeftModel
+from transformers import BertModel
+root = sys.argv[1]
+model = PeftModel.from_pretrained(BertModel.from_pretrained(root + "/base"), root + "/a", adapter_name="a")
+model.load_adapter(root + "/b", adapter_name="b")
+for method in json.loads(sys.argv[2]):
+    more = {} if method in ("linear", "svd", "cat") else {"density": 0.6, "majority_sign_method": "frequency"}
+    model.add_weighted_adapter(["a", "b"], [0.7, -0.4], method, combination_type=method, **more)
+    model.save_pretrained(root + "/peer", selected_adapters=[method])
+"""
+
+
+@pytest.mark.slow
+def test_peft_gives_the_same(tmp_path: Path) -> None:
+    python = os.environ.get("ADPM_PEFT_PYTHON")
+    if not python:
+        pytest.skip("$ADPM_PEFT_PYTHON names no Python of an environment with the peer")
+    methods = ["linear", "svd", "cat", "ties", "magnitude_prune", "ties_svd", "magnitude_prune_svd"]
+    model = with_loras()
+    for name in ("a", "b"):
+        model.adpm.save(name, tmp_path / name)
+    found = {}
+    for method in methods:
+        more: dict[str, Any] = {} if method in ("linear", "svd", "cat") else {"density": 0.6, "majority": "frequency"}
+        model.adpm.combine(method, {"a": 0.7, "b": -0.4}, method, **more)
+        found[method] = deltas(model, method)
+    model.adpm.unload()
+    model.save_pretrained(tmp_path / "base")
+    done = subprocess.run(
+        [python, "-c", PEER, tmp_path, str(methods).replace("'", '"')], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for method in methods:
+        tensors = load_file(tmp_path / "peer" / method / "adapter_model.safetensors")
+        for key, value in found[method].items():
+            path = "base_model.model." + key.replace("/", ".")
+            peer = tensors[f"{path}.lora_B.weight"] @ tensors[f"{path}.lora_A.weight"]
+            assert torch.allclose(value, peer, atol=1e-5), (method, key)
+
+
+def test_families_merge() -> None:
+    for family in FAMILIES:
+        model = with_loras(family)
+        expected = states(model, "a")
+        model.adpm.merge("a")
+        assert torch.allclose(states(model, None), expected, atol=5e-5)
