@@ -52,7 +52,9 @@ READ_TIMEOUT_SECONDS: Final = 30.0
 RETRIES: Final = 3
 RETRY_PAUSE_SECONDS: Final = 0.2
 REDIRECTS: Final = 5
-CONNECTIONS: Final = 16
+CONNECTIONS: Final = 32  # at most, of one process, where ADPM_CONNECTIONS does not say otherwise
+CONNECTIONS_MOST: Final = 256
+CONNECTIONS_FIRST: Final = 4  # more are opened while the processor has nothing to do
 RETRY_PAUSE_MAX_SECONDS: Final = 20.0  # a server that asks for a longer pause is told of as an error
 STALL_SECONDS: Final = 30.0  # in so long a time at least
 STALL_BYTES: Final = 1024  # so many bytes must arrive, or the connection counts as dead
@@ -77,8 +79,12 @@ UNPICKLE_SECONDS: Final = 120.0
 UNPICKLE_BYTES: Final = 1 << 30  # of memory, beyond four times the file
 
 # Store
-BATCH_FILES: Final = 64  # a batch is synced when so many files wait for it
+BATCH_FILES: Final = 128  # a batch is synced when so many files wait for it
 BATCH_BYTES: Final = 512 << 20  # or so many bytes
 SYNC_THREADS: Final = 16
+SMALL_BYTES: Final = 256 << 10  # an object of known size up to this waits for its batch in memory
+PIECE_BYTES: Final = 16 << 20  # of a larger blob are fetched at a time, by several connections
+JOURNAL_BYTES: Final = 4 << 20  # of such notes; beyond it no more are taken
+MARK_BYTES: Final = 1 << 20  # after so many it is noted how much of a blob has arrived
 QUARANTINE_SUFFIX: Final = ".corrupt"
 TEMPORARY_AGE_SECONDS: Final = 24 * 3600  # a temporary file older than this belongs to no living process

@@ -6,7 +6,6 @@ answer, headers included, comes in through ``_Watched``.
 
 from __future__ import annotations
 
-import http.client
 import io
 import socket
 import ssl
@@ -17,8 +16,9 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from adpm import limits
+from adpm.core.settings import connections
 from adpm.net.patience import Patience
+from adpm.net.wire import Head, Wire
 
 __all__ = ["make_pool"]
 
@@ -54,16 +54,16 @@ class _Watched(io.RawIOBase):
 def make_pool(scheme: str, patience: Patience) -> urllib3.PoolManager:
     """A pool for ``http`` or ``https``. No retries, no redirects: the client decides on those."""
 
-    class WatchedResponse(http.client.HTTPResponse):
+    class WatchedResponse(Head):
         def __init__(self, sock: socket.socket, *args: Any, **keywords: Any) -> None:
             super().__init__(sock, *args, **keywords)
             raw = self.fp.detach()
             self.fp = io.BufferedReader(_Watched(raw, patience))
 
-    class Connection(HTTPConnection):
+    class Connection(Wire, HTTPConnection):
         response_class = WatchedResponse
 
-    class SecureConnection(HTTPSConnection):
+    class SecureConnection(Wire, HTTPSConnection):
         response_class = WatchedResponse
 
     class Pool(HTTPConnectionPool):
@@ -76,6 +76,6 @@ def make_pool(scheme: str, patience: Patience) -> urllib3.PoolManager:
     if scheme == "https":  # one context for all: reading the machine's certificates takes longer than a request
         options["ssl_context"] = ssl.create_default_context()
     timeout = urllib3.Timeout(connect=patience.connect, read=patience.read)
-    pool = urllib3.PoolManager(maxsize=limits.CONNECTIONS, timeout=timeout, retries=False, **options)
+    pool = urllib3.PoolManager(maxsize=connections(), timeout=timeout, retries=False, **options)
     pool.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
     return pool

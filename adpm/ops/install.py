@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from adpm import limits
-from adpm.core.events import Fetched, Fetching, Listener, ignore
+from adpm.core.events import Fetching, Listener, ignore
 from adpm.core.lock import Lock, LockedPackage
-from adpm.core.names import Digest, PackageName
+from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import IntegrityError, LockOutdatedError, NetworkError
 from adpm.ops.project import Project, differences
 from adpm.ops.root import note_installed
-from adpm.store.parallel import in_parallel
-from adpm.store.store import Batch, Store
-
-if TYPE_CHECKING:
-    from adpm.registry.chain import Chain  # an install that misses nothing must not pay for the network
+from adpm.store.store import Store
 
 __all__ = ["Installed", "check_lock", "install"]
 
@@ -29,13 +23,6 @@ class Installed:
 
     packages: tuple[LockedPackage, ...]
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Missing:
-    package: LockedPackage
-    path: str
-    blob: Blob
 
 
 def check_lock(project: Project, lock: Lock) -> None:
@@ -65,8 +52,8 @@ def install(
             _fetch(project, missing, store, offline=offline, listener=listener)
         if not any(differences(project.manifest, lock)):
             note_installed(str(project.root), len(lock.packages), _objects(lock))
-    packages = dict.fromkeys(entry.package for entry in missing)
-    return Installed(tuple(packages), sum(entry.blob.size for entry in missing))
+    packages = dict.fromkeys(package for package, _, _ in missing)
+    return Installed(tuple(packages), sum(blob.size for _, _, blob in missing))
 
 
 def _objects(lock: Lock) -> Iterator[tuple[str, int]]:
@@ -75,46 +62,42 @@ def _objects(lock: Lock) -> Iterator[tuple[str, int]]:
             yield blob.digest.hex, blob.size
 
 
-def _missing(lock: Lock, store: Store) -> Iterator[_Missing]:
+def _missing(lock: Lock, store: Store) -> Iterator[tuple[LockedPackage, str, Blob]]:
     seen: set[Digest] = set()
     for package in lock.packages.values():
         for path, blob in package.blobs():
             if blob.digest not in seen and not store.has(blob):
                 seen.add(blob.digest)
-                yield _Missing(package, path, blob)
+                yield package, path, blob
 
 
-def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: bool, listener: Listener) -> None:
-    from adpm.ops.registries import open_chain  # noqa: PLC0415 - see TYPE_CHECKING above
-
+def _fetch(
+    project: Project,
+    missing: list[tuple[LockedPackage, str, Blob]],
+    store: Store,
+    *,
+    offline: bool,
+    listener: Listener,
+) -> None:
+    packages = list(dict.fromkeys(package for package, _, _ in missing))
     if offline:
-        names = sorted({f"{entry.package.name} {entry.package.version}" for entry in missing})
+        names = sorted(f"{package.name} {package.version}" for package in packages)
         raise NetworkError(
             "offline",
             f"{len(missing)} files of {len(names)} packages are not in the store",
             cause=", ".join(names[:20]) + (", ..." if len(names) > 20 else ""),
             hint="run the command once without --offline",
         )
+    from adpm.ops.download import Wanted, download  # noqa: PLC0415 - an install that misses nothing must not pay for the network
+    from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
+
     chain = open_chain(project)
-    listener(Fetching(len(missing), sum(entry.blob.size for entry in missing)))
+    wanted = [Wanted(*entry) for entry in missing]
+    listener(Fetching(len(wanted), sum(one.blob.size for one in wanted)))
     with store.batch() as batch:
-        in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
-    for package in dict.fromkeys(entry.package for entry in missing):
+        download(wanted, lambda package: chain.registry(package.registry), batch, listener)
+    for package in packages:
         _check_release(package, store)
-
-
-def _fetch_one(chain: Chain, batch: Batch, entry: _Missing, listener: Listener) -> None:
-    registry = chain.registry(entry.package.registry)
-    name: PackageName = entry.package.name
-
-    def chunks() -> Iterator[bytes]:
-        is_release = entry.blob == entry.package.manifest  # which an OCI registry keeps elsewhere than blobs
-        for chunk in [registry.release(name, entry.blob)] if is_release else registry.blob(name, entry.blob):
-            listener(Fetched(len(chunk), name))
-            yield chunk
-
-    batch.put(chunks(), entry.blob)
-    listener(Fetched(0, name, entry.path))
 
 
 def _check_release(package: LockedPackage, store: Store) -> None:

@@ -16,6 +16,7 @@ from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
+from adpm.core.settings import connections
 from adpm.errors import CompositionError, LockOutdatedError, UsageError
 from adpm.ops.base import project_base
 from adpm.ops.changes import changes
@@ -155,7 +156,7 @@ def _pin(source: _Source, store: Store, before: Lock | None, chosen: list[Listin
         def pin(listing: Listing) -> None:
             packages[listing.name] = source.pin(listing, batch)
 
-        in_parallel(pin, new, threads=limits.CONNECTIONS)
+        in_parallel(pin, new, threads=connections(), first=limits.CONNECTIONS_FIRST)
     return dict(sorted(packages.items()))
 
 

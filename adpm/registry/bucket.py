@@ -29,8 +29,8 @@ class Bucket(ABC):
         """A document of at most ``limit`` bytes, else ``NetworkError`` (``response-too-large``)."""
 
     @abstractmethod
-    def stream(self, key: str, size: int) -> Generator[bytes]:
-        """The bytes as they come; there should be ``size`` of them."""
+    def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
+        """The bytes from ``start`` up to ``stop`` as they come; there should be ``size`` of them in all."""
 
     @abstractmethod
     def size(self, key: str) -> int | None:
@@ -47,6 +47,10 @@ class Bucket(ABC):
     @abstractmethod
     def swap(self, key: str, data: bytes, token: str) -> bool:
         """Write if the content is still the one of ``token``; whether it was."""
+
+    @abstractmethod
+    def remove(self, key: str) -> None:
+        """Take away what lies under ``key``, if anything does."""
 
     @abstractmethod
     def upload(self, key: str, chunks: Iterable[bytes]) -> None:

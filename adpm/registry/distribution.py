@@ -80,9 +80,11 @@ class Distribution:
             url = self.at(repository, f"manifests/{blob.digest}")
             yield from self.client.stream(url, size=blob.size, accept=MANIFEST_TYPE)
 
-    def blob_chunks(self, repository: str, blob: Blob) -> Generator[bytes]:
+    def blob_chunks(self, repository: str, blob: Blob, start: int = 0, stop: int | None = None) -> Generator[bytes]:
+        """See ``Registry.part``."""
         with _missing(blob):
-            yield from self.client.stream(self.at(repository, f"blobs/{blob.digest}"), size=blob.size)
+            url = self.at(repository, f"blobs/{blob.digest}")
+            yield from self.client.stream(url, size=blob.size, offset=start, stop=stop)
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
         try:

@@ -56,6 +56,8 @@ class ObjectPlace(WritablePlace):
     Where it does not, ``replace`` writes and answers False: its caller reads again, and ends when its work is there.
     """
 
+    has_parts = True
+
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._lock = Lock()
@@ -66,6 +68,9 @@ class ObjectPlace(WritablePlace):
 
     def stream(self, path: str, size: int) -> Generator[bytes]:
         return self._bucket.stream(path, size)
+
+    def part(self, path: str, size: int, start: int, stop: int | None) -> Generator[bytes] | None:
+        return self._bucket.stream(path, size, start, stop)
 
     def has(self, path: str, size: int) -> bool:
         return self._bucket.size(path) == size
@@ -95,6 +100,13 @@ class ObjectPlace(WritablePlace):
         if not done:  # others are at it: not all again at once
             time.sleep(random.uniform(0, limits.RACE_PAUSE_SECONDS))  # noqa: S311 - spreads writers, no secret
         return done
+
+    @property
+    def swaps(self) -> bool:
+        return self._promises().swaps
+
+    def remove(self, path: str) -> None:
+        self._bucket.remove(path)
 
     def claim(self, path: str, digest: Digest) -> Digest:
         promises = self._promises()

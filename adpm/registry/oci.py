@@ -13,6 +13,7 @@ from packaging.version import Version
 from adpm import limits
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob, Listing
+from adpm.core.settings import connections
 from adpm.errors import DocumentError, Fault, LoginNeededError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE, read_index, read_release, write_index
@@ -29,6 +30,8 @@ _NOTHING: Final = Tags(frozenset(), frozenset(), frozenset(), index=False)
 
 class OciRegistry(IndexedRegistry):
     """The repositories below ``prefix`` (empty, or ending in ``/``) of a registry that speaks ``distribution``."""
+
+    has_parts = True
 
     def __init__(self, name: str, address: str, distribution: Distribution, prefix: str) -> None:
         super().__init__(name, address)
@@ -72,6 +75,9 @@ class OciRegistry(IndexedRegistry):
 
     def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._api.blob_chunks(self._at(name), blob)
+
+    def _part_chunks(self, name: PackageName, blob: Blob, start: int, stop: int | None) -> Generator[bytes]:
+        return self._api.blob_chunks(self._at(name), blob, start, stop)
 
     def _prepare(self, *, init: bool) -> None:  # noqa: ARG002 - repositories appear when they are written to
         with self._lock:
@@ -271,7 +277,7 @@ def _all(jobs: list[Callable[[], Listing | None]]) -> list[Listing]:
         if listing is not None:
             out.append(listing)
 
-    in_parallel(run, jobs, threads=limits.CONNECTIONS)
+    in_parallel(run, jobs, threads=connections(), first=limits.CONNECTIONS_FIRST)
     return out
 
 

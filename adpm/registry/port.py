@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +66,9 @@ class Registry(ABC):
     ``NotFoundError`` (``registry-not-found``), and what the way to it adds (``LoginNeededError``, ``NetworkError``).
     """
 
+    has_parts: bool = False
+    """Whether pieces of one blob are worth asking for at once."""
+
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
@@ -107,6 +110,15 @@ class Registry(ABC):
         """
         with self._faults(name, blob):
             yield from self._blob_chunks(name, blob)
+
+    def part(self, name: PackageName, blob: Blob, start: int, stop: int | None = None) -> Generator[bytes]:
+        """The bytes of a blob from ``start`` on, as ``blob`` gives them all.
+
+        ``stop`` is where one piece of several ends; where ``has_parts``, more than that comes only from a server that
+        knows no ranges: it is passed on if ``start`` is 0, else that is ``RangesIgnoredError``.
+        """
+        with self._faults(name, blob):
+            yield from self._part_chunks(name, blob, start, stop)
 
     def confirmed(self, listing: Listing) -> Confirmed:
         """Fetch manifest and card of a listed release and check that they say what the index said. Cost: two blobs.
@@ -228,6 +240,12 @@ class Registry(ABC):
     @abstractmethod
     def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]: ...
 
+    def _part_chunks(self, name: PackageName, blob: Blob, start: int, stop: int | None) -> Generator[bytes]:  # noqa: ARG002 - for those who have parts
+        """The bytes from ``start``, up to ``stop`` where the backend ``has_parts``. As it stands: what comes before is
+        fetched and passed over."""
+        with closing(self._blob_chunks(name, blob)) as chunks:
+            yield from skipped(chunks, start)
+
     @abstractmethod
     def _prepare(self, *, init: bool) -> None:
         """Check that the registry is there and takes writes; make it if it is not there and ``init``."""
@@ -260,6 +278,14 @@ class IndexedRegistry(Registry):
 
         Raises ``NotFoundError`` (``package-not-found``), and the errors of a release that is damaged.
         """
+
+
+def skipped(chunks: Iterable[bytes], count: int) -> Generator[bytes]:
+    """``chunks`` without the first ``count`` bytes."""
+    for chunk in chunks:
+        if count < len(chunk):
+            yield chunk[count:] if count else chunk
+        count -= min(count, len(chunk))
 
 
 def version_taken(registry: Registry, listing: Listing, other: Digest) -> RegistryError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -50,11 +50,13 @@ class _Store(Bucket):
                 raise too_large(self._url(key), limit)
             return Content(bytes(self._fs.cat_file(self._where + key)), None)
 
-    def stream(self, key: str, size: int) -> Generator[bytes]:
+    def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         with self._faults(key):
             file = self._fs.open(self._where + key, "rb")
         try:
-            left = size + 1  # a store that has more than it should is found out, not read to its end
+            file.seek(start)
+            # a store that has more than it should is found out, not read to its end
+            left = size - start + 1 if stop is None else stop - start
             while left > 0:
                 with self._faults(key):
                     chunk = file.read(min(left, limits.CHUNK_BYTES))
@@ -86,6 +88,10 @@ class _Store(Bucket):
 
     def swap(self, key: str, data: bytes, token: str) -> bool:  # noqa: ARG002 - see can_swap
         return False  # there is no way to ask, so nothing is written
+
+    def remove(self, key: str) -> None:
+        with suppress(FileNotFoundError), self._faults(key):
+            self._fs.rm_file(self._where + key)
 
     def upload(self, key: str, chunks: Iterable[bytes]) -> None:
         with tempfile.NamedTemporaryFile(prefix="adpm-") as file:  # all of it is there before any of it is sent

@@ -27,7 +27,8 @@ http {{
   client_body_temp_path {work}/b; proxy_temp_path {work}/p; fastcgi_temp_path {work}/f;
   uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
   gzip on; gzip_types application/json; gzip_min_length 1; gzip_static on;
-  server {{ listen 127.0.0.1:{port}; root {root}; }}
+  log_format sent "$request_method $body_bytes_sent $uri";
+  server {{ listen 127.0.0.1:{port}; root {root}; {more} }}
 }}
 """
 
@@ -54,13 +55,14 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def nginx(root: Path, work: Path) -> Iterator[str]:
+def nginx(root: Path, work: Path, more: str = "") -> Iterator[str]:
+    """``more``: directives for the server; the log format ``sent`` has method, bytes of the body, and path."""
     need("nginx")
     work.mkdir()
     port = unused_port()
     config = work / "nginx.conf"
     user = "user root;" if os.getuid() == 0 else ""
-    config.write_text(_NGINX.format(work=work, root=root, port=port, user=user))
+    config.write_text(_NGINX.format(work=work, root=root, port=port, user=user, more=more))
     process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(work / "error.log")])
     try:
         wait_for_port(port, process)
@@ -78,7 +80,11 @@ def plain(root: Path) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             return
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root))) as server:
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            return  # a client may hang up
+
+    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(root))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
