@@ -65,6 +65,7 @@ UPLOAD_CHUNK_BYTES: Final = 16 << 20  # a larger blob is sent in chunks, of whic
 TOKEN_BYTES: Final = 1 << 20  # what a token service answers
 HELPER_SECONDS: Final = 60.0  # a credential helper may ask its user something
 LIST_PAGES: Final = 10_000  # of a list of tags or repositories
+GIT_SECONDS: Final = 900.0  # one git command
 
 # Registries
 RECORD_BYTES: Final = 64 << 10
@@ -72,6 +73,8 @@ YANK_REASON_CHARACTERS: Final = 1_000
 INDEX_TRIES: Final = 200  # lost races of one publisher for one package's index
 RACE_PAUSE_SECONDS: Final = 0.1  # at most, before one who lost a race for an index begins again
 CLAIM_SECONDS: Final = 600  # a claim of a version that was not committed for so long may be taken over
+SFTP_CHANNELS: Final = 8  # of one connection; OpenSSH allows ten
+SFTP_REQUESTS: Final = 64  # of one file at once
 PART_BYTES: Final = 16 << 20  # of an upload to an object store; a smaller file is sent at once
 
 # Runtime

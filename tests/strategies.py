@@ -18,6 +18,7 @@ from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.release import Blob, Card, File, Listing, Method, Metric
 from adpm.core.requirement import Requirement
+from adpm.core.source import GitSource, HubSource, PathSource, Source
 from adpm.errors import UsageError
 
 _WORD: Final = string.ascii_lowercase + string.digits
@@ -170,19 +171,36 @@ def compositions(draw: st.DrawFn, names: st.SearchStrategy[str] = _leaf, depth: 
 
 
 @st.composite
+def locked_sources(draw: st.DrawFn) -> Source:
+    """Direct sources as a lock names them."""
+    revision = draw(
+        st.none() | st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True).filter(lambda t: ".." not in t)
+    )
+    commit = draw(st.from_regex(r"[0-9a-f]{40}", fullmatch=True))
+    kind = draw(st.sampled_from(["path", "git", "hub"]))
+    if kind == "path":
+        return PathSource(draw(texts))
+    if kind == "git":
+        return GitSource("https://example.org/x.git", revision, draw(st.none() | st.just("a/b")), commit)
+    return HubSource("Owner/Some_Name", revision, commit)
+
+
+@st.composite
 def locks(draw: st.DrawFn) -> Lock:
     names = draw(st.lists(package_names, max_size=4, unique=True))
     packages = {}
     for name in names:
         others = draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
+        source = draw(st.none() | locked_sources())
         packages[name] = LockedPackage(
             name=name,
             version=draw(versions),
-            registry=draw(registry_names),
+            registry=draw(registry_names) if source is None else None,
             manifest=draw(blobs),
             card=draw(blobs),
             files=draw(file_lists),
             requires=tuple(Requirement(other, draw(specifier_sets())) for other in sorted(others)),
+            source=source,
         )
     adapters = {}
     if names:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from adpm.cli.listener import Narrator
 from adpm.cli.output import Output, count_text, size_text
 from adpm.core.lock import Lock
+from adpm.ops.belongs import out_of_date
 from adpm.ops.install import check_lock, install
-from adpm.ops.project import Project, differences
+from adpm.ops.project import Project
 from adpm.store.store import Store
 
 __all__ = ["run_install"]
@@ -15,13 +16,13 @@ __all__ = ["run_install"]
 def run_install(output: Output, *, locked: bool, frozen: bool, offline: bool) -> int:
     """Install the project's lock and say what came; how many packages are installed now."""
     project = Project.find(output.directory)
-    lock = project.need_lock()
+    lock, store = project.need_lock(), Store.default()
     if locked:
-        check_lock(project, lock)
+        check_lock(project, lock, store)
     elif not frozen:
-        _warn(output, project, lock)
+        _warn(output, project, lock, store)
     with Narrator(output) as narrator:
-        done = install(project, lock, Store.default(), offline=offline, listener=narrator)
+        done = install(project, lock, store, offline=offline, listener=narrator)
     for package in done.packages:
         output.say(f"+ {package.name} {package.version}", style="green")
     if done.packages:
@@ -29,6 +30,6 @@ def run_install(output: Output, *, locked: bool, frozen: bool, offline: bool) ->
     return len(lock.packages)
 
 
-def _warn(output: Output, project: Project, lock: Lock) -> None:
-    for difference in differences(project.manifest, lock):
+def _warn(output: Output, project: Project, lock: Lock, store: Store) -> None:
+    for difference in out_of_date(project, lock, store):
         output.say(f"note: adapter.lock is out of date: {difference}; 'adpm lock' updates it", style="yellow")

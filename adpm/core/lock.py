@@ -12,13 +12,14 @@ from adpm.core.composition import Composition
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
+from adpm.core.source import Source
 
 __all__ = ["Lock", "LockedAdapter", "LockedPackage"]
 
 
 @dataclass(frozen=True, slots=True)
 class LockedAdapter:
-    """What the manifest asked for under an alias when the lock was made."""
+    """What the manifest asked for under an alias when the lock was made; of a direct source, the package it holds."""
 
     requirement: Requirement
     registry: str | None = None
@@ -26,15 +27,23 @@ class LockedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class LockedPackage:
-    """One release, and the *name* of its registry: the address may differ from machine to machine."""
+    """One release, and where it is from: the *name* of its registry, whose address may differ from machine to machine,
+    or its direct source. Exactly one of the two is given.
+    """
 
     name: PackageName
     version: Version
-    registry: str
+    registry: str | None
     manifest: Blob
     card: Blob
     files: tuple[File, ...]  # sorted by path
     requires: tuple[Requirement, ...] = ()  # sorted by name
+    source: Source | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it is from, in a word: the registry's name, or the source."""
+        return self.registry if self.registry is not None else str(self.source)
 
     def blobs(self) -> Iterator[tuple[str, Blob]]:
         """Everything that must be in the store: (what it is, blob)."""

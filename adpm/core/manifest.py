@@ -11,6 +11,7 @@ from adpm.core.composition import Composition
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Metric
 from adpm.core.requirement import Requirement
+from adpm.core.source import Source
 
 __all__ = ["BaseSource", "Manifest", "PackageHeader", "RegistrySource", "Wanted"]
 
@@ -35,10 +36,13 @@ class RegistrySource:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One line of ``adapters:``; ``registry`` pins the registry to ask, ``line`` is where it stands in the file."""
+    """One line of ``adapters:``: a release to choose from registries, or the direct source that holds the one.
+
+    ``registry`` pins the registry to ask; ``line`` is where it stands in the file.
+    """
 
     alias: Alias
-    requirement: Requirement
+    requirement: Requirement | Source
     registry: str | None = None
     line: int | None = field(default=None, compare=False)
 

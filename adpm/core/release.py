@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from packaging.version import Version
 
@@ -20,6 +20,11 @@ class Blob:
 
     digest: Digest
     size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """The blob of these bytes."""
+        return cls(Digest.of(data), len(data))
 
 
 @dataclass(frozen=True, slots=True)

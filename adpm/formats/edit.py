@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from adpm.core.composition import leaves
 from adpm.core.manifest import BaseSource, Manifest, RegistrySource, Wanted
 from adpm.core.names import Alias
+from adpm.core.requirement import Requirement
 from adpm.errors import AdpmError, NotFoundError, UsageError
 from adpm.formats.manifest import open_manifest
+from adpm.formats.source import wanted_source_value
 from adpm.formats.yaml import Path, Span, YamlDocument
 
 __all__ = ["add_adapter", "add_registry", "new_manifest", "remove_adapter", "remove_registry"]
@@ -39,9 +41,14 @@ def new_manifest(base: BaseSource) -> bytes:
 
 def add_adapter(data: bytes, wanted: Wanted, source: str) -> bytes:
     """Add ``wanted``, or replace what its alias asked for."""
-    if wanted.registry is None:
-        value = _scalar(str(wanted.requirement), flow=False)
-        inner = _scalar(str(wanted.requirement), flow=True)
+    if isinstance(wanted.requirement, Requirement):
+        said: str | dict[str, str] = str(wanted.requirement)
+    else:
+        said = wanted_source_value(wanted.requirement)
+    if isinstance(said, dict):
+        value = inner = _flow(said)
+    elif wanted.registry is None or not isinstance(wanted.requirement, Requirement):
+        value, inner = _scalar(said, flow=False), _scalar(said, flow=True)
     else:
         constraint = wanted.requirement.constraint or None
         value = _flow({"package": wanted.requirement.name, "version": constraint, "registry": wanted.registry})
@@ -238,7 +245,7 @@ def _scalar(value: str, *, flow: bool) -> str:
     return _UNQUOTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
 
 
-def _flow(parts: dict[str, str | list[str] | None]) -> str:
+def _flow(parts: Mapping[str, str | list[str] | None]) -> str:
     spelled = []
     for key, value in parts.items():
         if isinstance(value, list):

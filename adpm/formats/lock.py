@@ -21,6 +21,7 @@ from adpm.formats.json import open_json, pretty
 from adpm.formats.manifest import registry_name
 from adpm.formats.oci import package_path
 from adpm.formats.reader import Node, integer, map_of, parsed
+from adpm.formats.source import lock_source, lock_source_value
 
 __all__ = ["LOCK_FORMAT", "read_lock", "write_lock"]
 
@@ -48,9 +49,10 @@ def _adapter_value(adapter: LockedAdapter) -> dict[str, str]:
 
 
 def _package_value(package: LockedPackage) -> dict[str, Any]:
+    origin = {"registry": package.registry} if package.source is None else {"source": lock_source_value(package.source)}
     return {
+        **origin,
         "version": str(package.version),
-        "registry": package.registry,
         "release": _blob_value(package.manifest),
         "card": _blob_value(package.card),
         "files": {file.path: _blob_value(file.blob) for file in package.files},
@@ -112,13 +114,18 @@ def _package(node: Node) -> LockedPackage:
     package = LockedPackage(
         name=PackageName(node.path[-1]),
         version=version,
-        registry=fields.need("registry", parsed(registry_name)),
+        registry=fields.get("registry", parsed(registry_name)),
         manifest=fields.need("release", _blob),
         card=fields.need("card", _blob),
         files=tuple(File(path, blob) for path, blob in sorted((files or {}).items())),
         requires=fields.need("requires", requires_node),
+        source=fields.get("source", lock_source),
     )
     fields.close()
+    if "registry" not in fields and "source" not in fields:
+        node.document.report((*node.path, "registry"), "is missing, and so is 'source'")
+    elif "registry" in fields and "source" in fields:
+        node.document.report((*node.path, "source"), "stands beside 'registry': a release is from one place")
     return package
 
 

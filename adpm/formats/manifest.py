@@ -10,9 +10,11 @@ from adpm.core.composition import leaves, parse_composition
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
+from adpm.core.source import is_source, parse_source
 from adpm.errors import UsageError
 from adpm.formats.card import language, license_, metric, task
-from adpm.formats.reader import Node, list_of, map_of, parsed, text
+from adpm.formats.reader import Fields, Node, list_of, map_of, parsed, text
+from adpm.formats.source import wanted_source
 from adpm.formats.yaml import YamlDocument, open_yaml
 
 __all__ = ["open_manifest", "read_manifest", "registry_name"]
@@ -102,14 +104,31 @@ def _adapters(node: Node) -> tuple[Wanted, ...]:
 def _wanted(node: Node) -> Wanted:
     alias = Alias(node.path[-1])  # checked by map_of
     if isinstance(node.value, str):
-        return Wanted(alias, Requirement.parse(text(node)), line=node.line)
+        line = text(node)
+        return Wanted(alias, parse_source(line) if is_source(line) else Requirement.parse(line), line=node.line)
     fields = node.fields()
+    kind = _source_kind(node, fields)
+    if kind is not None:
+        wanted = Wanted(alias, wanted_source(node, fields, kind), line=node.line)
+        fields.close()
+        return wanted
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
     return Wanted(alias, requirement, registry, node.line)
+
+
+def _source_kind(node: Node, fields: Fields) -> str | None:
+    """The key under which a mapping names a direct source; None where it wants a package from the registries."""
+    given = [key for key in ("package", "path", "git") if key in fields]
+    if len(given) > 1:
+        node.fail(f"has {' and '.join(map(repr, given))}: an adapter comes from one place")
+    if given in (["path"], ["git"]):
+        return given[0]
+    package = fields.get("package", lambda value: value.value)
+    return "package" if isinstance(package, str) and is_source(package) else None
 
 
 def _package(node: Node) -> PackageHeader:

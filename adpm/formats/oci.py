@@ -118,7 +118,7 @@ def read_release(data: bytes, source: str) -> Release:
     elif data != _spelled_as_written(card, files):
         document.report((), "is not in canonical form")
     document.finish()
-    return Release(Blob(Digest.of(data), len(data)), card, files)
+    return Release(Blob.of(data), card, files)
 
 
 def _clash(files: Iterable[File]) -> str | None:

@@ -13,12 +13,11 @@ import time
 from typing import Any
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from adpm.core.settings import connections
 from adpm.net.patience import Patience
-from adpm.net.wire import Head, Wire
+from adpm.net.wire import Connection, Head, SecureConnection
 
 __all__ = ["make_pool"]
 
@@ -60,17 +59,17 @@ def make_pool(scheme: str, patience: Patience) -> urllib3.PoolManager:
             raw = self.fp.detach()
             self.fp = io.BufferedReader(_Watched(raw, patience))
 
-    class Connection(Wire, HTTPConnection):
+    class Watched(Connection):
         response_class = WatchedResponse
 
-    class SecureConnection(Wire, HTTPSConnection):
+    class SecureWatched(SecureConnection):
         response_class = WatchedResponse
 
     class Pool(HTTPConnectionPool):
-        ConnectionCls = Connection
+        ConnectionCls = Watched
 
     class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = SecureConnection
+        ConnectionCls = SecureWatched
 
     options: dict[str, Any] = {}
     if scheme == "https":  # one context for all: reading the machine's certificates takes longer than a request

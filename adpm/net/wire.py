@@ -9,14 +9,15 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import urllib3
 from urllib3 import HTTPHeaderDict
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import InvalidHeader
 
-__all__ = ["Head", "Wire"]
+__all__ = ["Connection", "Head", "SecureConnection"]
 
 _LINE_BYTES: Final = 64 << 10
 _HEADERS: Final = 200
@@ -24,67 +25,83 @@ _UNWRITABLE: Final = re.compile(r"[\r\n\0]")  # in a header; a secret or a name 
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 
 
-class Wire:
-    """The part of a connection that writes requests and reads answers; to be mixed into one of urllib3's."""
+class Connection(HTTPConnection):
+    """Plain HTTP."""
 
-    _asked: tuple[str, str]
+    asked = ("", "")
+    """Method and target of the request that is under way."""
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_: object,  # chunked, preload_content, decode_content: never other than the client asks for
-    ) -> None:
-        here = cast("urllib3.connection.HTTPConnection", self)
-        if here.sock is not None:
-            here.sock.settimeout(here.timeout)
-        if _NO_TARGET.search(url):
-            raise http.client.InvalidURL("a request's target can't hold spaces or control characters")
-        lines = [f"{method} {url} HTTP/1.1", f"Host: {_host(here, url)}"]
-        given = dict(headers or {})
-        if body is not None or method in {"POST", "PUT", "PATCH"}:
-            given["Content-Length"] = str(len(body or b""))
-        for name, value in given.items():
-            if name != "Host":
-                if _UNWRITABLE.search(name) or _UNWRITABLE.search(value):
-                    raise InvalidHeader(f"the header {name!r} can't be sent")
-                lines.append(f"{name}: {value}")
-        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-        self._asked = method, url
-        small = body is not None and len(body) <= _LINE_BYTES
-        here.send(head + body if body is not None and small else head)
-        if body and not small:
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_: Any) -> None:
+        _write_request(self, method, url, body, headers)
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3's own
+        return _read_response(self)
+
+
+class SecureConnection(HTTPSConnection):
+    """The same over TLS."""
+
+    asked = ("", "")
+
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_: Any) -> None:
+        _write_request(self, method, url, body, headers)
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3's own
+        return _read_response(self)
+
+
+def _write_request(
+    here: Connection | SecureConnection, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None
+) -> None:
+    if here.sock is not None:
+        here.sock.settimeout(here.timeout)
+    if _NO_TARGET.search(url):
+        raise http.client.InvalidURL("a request's target can't hold spaces or control characters")
+    lines = [f"{method} {url} HTTP/1.1", f"Host: {_host(here, url)}"]
+    given = dict(headers or {})
+    if body is not None or method in {"POST", "PUT", "PATCH"}:
+        given["Content-Length"] = str(len(body or b""))
+    for name, value in given.items():
+        if _UNWRITABLE.search(name) or _UNWRITABLE.search(value):
+            raise InvalidHeader(f"the header {name!r} can't be sent")
+        if name != "Host":
+            lines.append(f"{name}: {value}")
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    here.asked = method, url
+    if body and len(body) <= _LINE_BYTES:
+        here.send(head + body)
+    else:
+        here.send(head)
+        if body:
             here.send(body)
 
-    def getresponse(self) -> urllib3.HTTPResponse:
-        here = cast("urllib3.connection.HTTPConnection", self)
-        method, url = self._asked
-        here.sock.settimeout(here.timeout)
-        raw = here.response_class(here.sock, method=method)
-        try:
-            raw.begin()
-        except BaseException:
-            raw.close()
-            raise
-        if raw.will_close:
-            here.close()  # the answer keeps the socket until it is read
-        return urllib3.HTTPResponse(
-            body=raw,
-            headers=cast("HTTPHeaderDict", raw.headers),
-            status=raw.status,
-            version=raw.version,
-            reason=raw.reason,
-            preload_content=False,
-            decode_content=False,
-            original_response=raw,
-            request_method=method,
-            request_url=url,
-        )
+
+def _read_response(here: Connection | SecureConnection) -> urllib3.HTTPResponse:
+    method, url = here.asked
+    here.sock.settimeout(here.timeout)
+    raw = here.response_class(here.sock, method=method)
+    try:
+        raw.begin()
+    except BaseException:
+        raw.close()
+        raise
+    if raw.will_close:
+        here.close()  # the answer keeps the socket until it is read
+    return urllib3.HTTPResponse(
+        body=raw,
+        headers=cast("HTTPHeaderDict", raw.headers),
+        status=raw.status,
+        version=raw.version,
+        reason=raw.reason,
+        preload_content=False,
+        decode_content=False,
+        original_response=raw,
+        request_method=method,
+        request_url=url,
+    )
 
 
-def _host(here: urllib3.connection.HTTPConnection, url: str) -> str:
+def _host(here: Connection | SecureConnection, url: str) -> str:
     if not url.startswith("/"):  # asked through a proxy
         return urlsplit(url).netloc
     tunnel = getattr(here, "_tunnel_host", None)

@@ -19,11 +19,11 @@ from adpm.store.parallel import in_parallel
 from adpm.store.partial import Partial
 from adpm.store.put import Batch, mismatch
 
-__all__ = ["Wanted", "download"]
+__all__ = ["Missing", "download"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Missing:
     """A blob that is not in the store, and which file of which package it is."""
 
     package: LockedPackage
@@ -34,18 +34,17 @@ class Wanted:
         return Fetched(size, self.package.name, self.path, self.blob.size, done, resumed)
 
 
-def download(
-    wanted: list[Wanted], registry_of: Callable[[LockedPackage], Registry], batch: Batch, listener: Listener
-) -> None:
-    """Put everything ``wanted`` into ``batch``, over at most ``connections()`` connections; see ``specs/store.md``.
+def download(missing: list[Missing], registry_of: Callable[[str], Registry], batch: Batch, listener: Listener) -> None:
+    """Put everything ``missing`` into ``batch``, over at most ``connections()`` connections; see ``specs/store.md``.
 
     Of a blob whose registry serves parts, several connections fetch a piece each. What has arrived of a large blob
     when an error, or the end of the process, stops the work is gone on with by the next call.
     """
     jobs: list[Callable[[], None]] = []
     large = []
-    for one in sorted(wanted, key=lambda one: -one.blob.size):  # so that no large one is begun last
-        registry = registry_of(one.package)
+    for one in sorted(missing, key=lambda one: -one.blob.size):  # so that no large one is begun last
+        assert one.package.registry is not None  # noqa: S101 - direct sources are brought otherwise
+        registry = registry_of(one.package.registry)
         if one.blob == one.package.manifest:  # which an OCI registry keeps elsewhere than blobs
             jobs.append(partial(_fetch_release, one, registry, batch, listener))
         elif one.blob.size <= limits.SMALL_BYTES:
@@ -60,13 +59,13 @@ def download(
             begun.close()
 
 
-def _fetch_release(one: Wanted, registry: Registry, batch: Batch, listener: Listener) -> None:
+def _fetch_release(one: Missing, registry: Registry, batch: Batch, listener: Listener) -> None:
     batch.put([registry.release(one.package.name, one.blob)], one.blob)
     listener(one.event(one.blob.size))
     listener(one.event(0, done=True))
 
 
-def _fetch_whole(one: Wanted, registry: Registry, batch: Batch, listener: Listener) -> None:
+def _fetch_whole(one: Missing, registry: Registry, batch: Batch, listener: Listener) -> None:
     def chunks() -> Iterator[bytes]:
         with closing(registry.blob(one.package.name, one.blob)) as arriving:
             for chunk in arriving:
@@ -80,7 +79,7 @@ def _fetch_whole(one: Wanted, registry: Registry, batch: Batch, listener: Listen
 class _Large:
     """The download of one large blob, in as many jobs as it has pieces; the last job to end completes it."""
 
-    def __init__(self, one: Wanted, registry: Registry, batch: Batch, listener: Listener) -> None:
+    def __init__(self, one: Missing, registry: Registry, batch: Batch, listener: Listener) -> None:
         self._one = one
         self._registry = registry
         self._batch = batch

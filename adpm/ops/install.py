@@ -9,7 +9,9 @@ from adpm.core.events import Fetching, Listener, ignore
 from adpm.core.lock import Lock, LockedPackage
 from adpm.core.names import Digest
 from adpm.core.release import Blob
+from adpm.core.source import PathSource
 from adpm.errors import IntegrityError, LockOutdatedError, NetworkError
+from adpm.ops.belongs import has_paths, out_of_date
 from adpm.ops.project import Project, differences
 from adpm.ops.root import note_installed
 from adpm.store.store import Store
@@ -25,9 +27,9 @@ class Installed:
     size: int
 
 
-def check_lock(project: Project, lock: Lock) -> None:
+def check_lock(project: Project, lock: Lock, store: Store) -> None:
     """Raise ``LockOutdatedError`` (``lock-outdated``) if ``lock`` does not belong to the project's manifest."""
-    found = list(differences(project.manifest, lock))
+    found = list(out_of_date(project, lock, store))
     if found:
         raise LockOutdatedError(
             "lock-outdated",
@@ -50,7 +52,7 @@ def install(
         missing = list(_missing(lock, store))
         if missing:
             _fetch(project, missing, store, offline=offline, listener=listener)
-        if not any(differences(project.manifest, lock)):
+        if not any(differences(project.manifest, lock)) and not has_paths(lock):
             note_installed(str(project.root), len(lock.packages), _objects(lock))
     packages = dict.fromkeys(package for package, _, _ in missing)
     return Installed(tuple(packages), sum(blob.size for _, _, blob in missing))
@@ -79,23 +81,27 @@ def _fetch(
     offline: bool,
     listener: Listener,
 ) -> None:
-    packages = list(dict.fromkeys(package for package, _, _ in missing))
-    if offline:
-        names = sorted(f"{package.name} {package.version}" for package in packages)
+    from adpm.ops.direct import bring  # noqa: PLC0415 - an install that misses nothing must not pay for the network
+    from adpm.ops.download import Missing, download  # noqa: PLC0415 - as above
+    from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
+
+    packages = dict.fromkeys(package for package, _, _ in missing)
+    for package in packages:
+        if package.source is not None and (not offline or isinstance(package.source, PathSource)):
+            bring(package, project.root, store)
+    lacking = [Missing(*entry) for entry in missing if entry[0].registry is not None or not store.has(entry[2])]
+    if offline and lacking:
+        names = sorted({f"{entry.package.name} {entry.package.version}" for entry in lacking})
         raise NetworkError(
             "offline",
-            f"{len(missing)} files of {len(names)} packages are not in the store",
+            f"{len(lacking)} files of {len(names)} packages are not in the store",
             cause=", ".join(names[:20]) + (", ..." if len(names) > 20 else ""),
             hint="run the command once without --offline",
         )
-    from adpm.ops.download import Wanted, download  # noqa: PLC0415 - an install that misses nothing must not pay for the network
-    from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
-
     chain = open_chain(project)
-    wanted = [Wanted(*entry) for entry in missing]
-    listener(Fetching(len(wanted), sum(one.blob.size for one in wanted)))
+    listener(Fetching(len(lacking), sum(one.blob.size for one in lacking)))
     with store.batch() as batch:
-        download(wanted, lambda package: chain.registry(package.registry), batch, listener)
+        download(lacking, chain.registry, batch, listener)
     for package in packages:
         _check_release(package, store)
 

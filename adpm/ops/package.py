@@ -20,7 +20,7 @@ from adpm.formats.manifest import read_manifest
 from adpm.formats.oci import package_path
 from adpm.ops.project import read_bounded
 
-__all__ = ["PackageDirectory", "read_package"]
+__all__ = ["PackageDirectory", "goes_into_package", "read_package"]
 
 _PUBLISHED: Final = frozenset({".safetensors", ".json", ".md", ".txt"})
 _PUBLISHED_NAMES: Final = frozenset({"LICENSE", "NOTICE"})
@@ -77,6 +77,18 @@ def read_package(root: Path) -> PackageDirectory:
             hint="move these files away; convert pickles to safetensors by reading and saving the adapter",
         )
     return PackageDirectory(root, manifest.package, manifest, dict(sorted(files.items())))
+
+
+def goes_into_package(name: str) -> bool:
+    """Whether a file of a repository is for the package in it: what is not, a ``.gitignore`` or a script, stays behind.
+
+    Pickles go in, to be refused by name: an adapter must not be taken without its weights.
+    """
+    path = PurePosixPath(name)
+    if any(part.startswith(".") for part in path.parts):
+        return False
+    suffix = path.suffix.lower()
+    return suffix in _PUBLISHED or suffix in _PICKLES or path.name in _PUBLISHED_NAMES or name in _OWN
 
 
 def _walk(directory: Path, prefix: PurePosixPath, faults: list[Fault]) -> Iterator[tuple[str, Path]]:

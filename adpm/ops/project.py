@@ -9,8 +9,9 @@ from typing import Self
 
 from adpm import limits
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
-from adpm.core.lock import Lock
+from adpm.core.lock import Lock, LockedAdapter
 from adpm.core.manifest import Manifest
+from adpm.core.source import as_wanted
 from adpm.errors import DocumentError, LockOutdatedError, NotFoundError
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
@@ -108,8 +109,8 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
         adapter = lock.adapters.get(alias)
         if adapter is None:
             yield f"{alias} is not locked"
-        elif str(adapter.requirement) != str(wanted_adapter.requirement):
-            yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {adapter.requirement}"
+        elif str(wanted_adapter.requirement) != (asked := _asked(lock, adapter)):
+            yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {asked}"
         elif adapter.registry != wanted_adapter.registry:
             yield f"{alias} asks registry {wanted_adapter.registry or 'any'}; the lock has {adapter.registry or 'any'}"
     for alias in lock.adapters:
@@ -118,5 +119,12 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
     if dict(manifest.compose) != dict(lock.compose):
         yield "the compositions differ"
     declared = {registry.name for registry in manifest.registries}
-    for registry_name in sorted({package.registry for package in lock.packages.values()} - declared):
+    used = {package.registry for package in lock.packages.values() if package.registry is not None}
+    for registry_name in sorted(used - declared):
         yield f"the lock uses registry {registry_name}, which the manifest does not declare"
+
+
+def _asked(lock: Lock, adapter: LockedAdapter) -> str:
+    """What the manifest said when the adapter was locked."""
+    source = lock.packages[adapter.requirement.name].source
+    return str(adapter.requirement if source is None else as_wanted(source))

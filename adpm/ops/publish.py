@@ -44,14 +44,22 @@ class Prepared:
         return sum(file.blob.size for file in self.files)
 
 
-def prepare(directory: Path, store: Store, *, base: BaseSource | None = None, listener: Listener = ignore) -> Prepared:
+def prepare(
+    directory: Path,
+    store: Store,
+    *,
+    base: BaseSource | None = None,
+    base_by_id: bool = False,
+    listener: Listener = ignore,
+) -> Prepared:
     """Read ``directory``, check it, put its bytes into the store, and make card and manifest. Asks no registry.
 
-    ``base`` stands in for what the directory's ``adapter.yaml`` says of its base. Raises ``DocumentError`` and
+    ``base`` stands in for what the directory's ``adapter.yaml`` says of its base. With ``base_by_id``, a base
+    that has a model id is known by that alone, whatever lies on this machine. Raises ``DocumentError`` and
     ``AdapterError`` for what can't be published, ``UsageError`` (``base-missing``) without a base.
     """
     package = read_package(directory)
-    identity = _identity(package, base, listener)
+    identity = _identity(package, base, listener, by_id=base_by_id)
     with store.batch() as batch:
         files = tuple(File(name, batch.put(_chunks(path))) for name, path in package.files.items())
     contents = {file.path: store.map(file.blob) for file in files}
@@ -96,8 +104,10 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _identity(package: PackageDirectory, base: BaseSource | None, listener: Listener) -> BaseIdentity:
+def _identity(package: PackageDirectory, base: BaseSource | None, listener: Listener, *, by_id: bool) -> BaseIdentity:
     declared = package.manifest.base
+    if by_id and declared is not None and declared.model is not None:
+        return BaseIdentity(declared.model, declared.revision, None, None)
     if base is not None:
         model = base.model or (declared.model if declared is not None else None)
         identity = identify(BaseSource(model, base.revision, base.path), Path())

@@ -48,9 +48,9 @@ class Bucket(ABC):
     def swap(self, key: str, data: bytes, token: str) -> bool:
         """Write if the content is still the one of ``token``; whether it was."""
 
-    @abstractmethod
     def remove(self, key: str) -> None:
-        """Take away what lies under ``key``, if anything does."""
+        """Take away what lies under ``key``, if anything does; only where the store can swap."""
+        raise NotImplementedError(key)
 
     @abstractmethod
     def upload(self, key: str, chunks: Iterable[bytes]) -> None:

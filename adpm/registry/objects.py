@@ -1,4 +1,4 @@
-"""An object store as a place: S3 and what speaks its language, Google Cloud Storage, Azure, memory.
+"""An object store as a place: S3 and what speaks its language, Google Cloud Storage, Azure, SFTP, memory.
 
 Nothing that a store promises is believed. Before its first write a registry object tries the two conditions that the
 layout would like to rely on, on an object that is there for that; a store that ignores one is written to as if it knew
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from adpm import limits
 from adpm.core.names import Digest
@@ -39,6 +39,7 @@ _BUCKETS: Final = {
     "az": ("adpm.registry.stores:AzureBucket", "azure"),
     "abfs": ("adpm.registry.stores:AzureBucket", "azure"),
     "memory": ("adpm.registry.stores:MemoryBucket", "s3"),
+    "sftp": ("adpm.registry.sftp:SftpBucket", "sftp"),
 }
 
 
@@ -169,12 +170,12 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def open_objects(name: str, url: str, base_dir: Path, cache: Path | None) -> PlacedRegistry:  # noqa: ARG001 - an Opener
-    """The registry below ``s3://bucket/prefix`` and the like.
+    """The registry below ``s3://bucket/prefix``, ``sftp://user@host/path`` and the like.
 
     Credentials, region and endpoint come from where the store's own tools look for them, never from the URL.
     Raises ``UsageError`` (``url-invalid``, ``extra-missing``).
     """
-    scheme, bucket, prefix = _parts(url)
+    scheme, bucket, prefix = _sftp_parts(url) if url.lower().startswith("sftp:") else _parts(url)
     path, extra = _BUCKETS[scheme]
     module, _, function = path.partition(":")
     try:
@@ -190,6 +191,33 @@ def open_objects(name: str, url: str, base_dir: Path, cache: Path | None) -> Pla
             hint=f"pip install 'adpm[{extra}]'",
         ) from error
     return PlacedRegistry(name, shown(url), ObjectPlace(made))
+
+
+def _sftp_parts(url: str) -> tuple[str, str, str]:
+    """Scheme, ``[user@]host[:port]`` and an absolute path; ``UsageError`` (``url-invalid``) for anything else."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    path = unquote(parts.path).rstrip("/")
+    fault = None
+    if parts.password is not None:
+        fault = "it has a password in it, and is written to adapter.yaml, where others read it"
+    elif not parts.hostname or parts.hostname.startswith("-") or port == 0:
+        fault = "it names no host"
+    elif parts.query or parts.fragment or any(part in {"", ".", ".."} for part in path.split("/")[1:]):
+        fault = "its path is not that of a directory"
+    elif not path:
+        fault = "it names no directory"
+    if fault is not None:
+        raise UsageError(
+            "url-invalid",
+            f"sftp://{parts.hostname or '...'} is not the address of a registry on an SFTP server",
+            cause=fault,
+            hint="write it as sftp://user@host/srv/registry; keys belong in your ssh agent or ~/.ssh",
+        )
+    return "sftp", parts.netloc, path
 
 
 def _parts(url: str) -> tuple[str, str, str]:

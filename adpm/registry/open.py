@@ -28,6 +28,7 @@ _OPENERS: Final = {
     "az": "adpm.registry.objects:open_objects",
     "abfs": "adpm.registry.objects:open_objects",
     "memory": "adpm.registry.objects:open_objects",
+    "sftp": "adpm.registry.objects:open_objects",
 }
 
 
@@ -35,8 +36,9 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
     """The registry at ``url``, which the project calls ``name``. Touches neither disk nor network.
 
     ``url`` is a path (relative to ``base_dir``; ``~`` is the home directory), ``file://``, ``http://``, ``https://``,
-    ``oci://`` or ``oci+http://``, or of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://`` (``memory://`` in
-    this process). Raises ``UsageError`` (``registry-url-unsupported``, ``url-invalid``, ``extra-missing``).
+    ``oci://`` or ``oci+http://``, or of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://``, ``sftp://``
+    (``memory://`` in this process). Raises ``UsageError`` (``registry-url-unsupported``, ``url-invalid``,
+    ``extra-missing``).
     """
     scheme = url.partition(":")[0].lower() if "://" in url else ""
     if scheme not in _OPENERS:
@@ -45,7 +47,8 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
             f"registry {name} has a url that this adpm can't open: {shown(url)}",
             cause=f"it knows no {scheme}:// registries",
             hint="supported are a directory (../registry, file:///srv/registry), a web server (https://example.org/x), "
-            "an object store (s3://bucket/x, gs://, az://) and an OCI registry (oci://example.org/x)",
+            "an object store (s3://bucket/x, gs://, az://), an SFTP server (sftp://host/x) "
+            "and an OCI registry (oci://example.org/x)",
         )
     module, _, function = _OPENERS[scheme].partition(":")
     opener = cast("Opener", getattr(importlib.import_module(module), function))

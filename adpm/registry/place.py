@@ -19,7 +19,10 @@ __all__ = ["Content", "Place", "WritablePlace"]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What lay at a path when it was read; ``token`` stands for this content in ``WritablePlace.replace``."""
+    """What lay at a path when it was read; ``token`` stands for this content in ``WritablePlace.replace``.
+
+    It is None only where a place takes no writes: there, None stands for nothing at all.
+    """
 
     data: bytes
     token: str | None

@@ -142,7 +142,7 @@ class Registry(ABC):
         """
         release = read_release(publication.manifest, "the release to publish")
         card = read_card(publication.card, "the card to publish")
-        card_blob = Blob(Digest.of(publication.card), len(publication.card))
+        card_blob = Blob.of(publication.card)
         if card_blob != release.card:
             raise IntegrityError("file-changed", "the card is not the one that the release names", blob=release.card)
         listing = Listing(

@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import fsspec
 
@@ -23,6 +23,9 @@ from adpm.registry.bucket import Bucket
 from adpm.registry.place import Content
 
 __all__ = ["AzureBucket", "GoogleBucket", "MemoryBucket"]
+
+
+_NO_TOKEN: Final = ""  # there is something, and no way to ask later whether it is still the same
 
 
 class _Store(Bucket):
@@ -48,7 +51,7 @@ class _Store(Bucket):
         with self._faults(key):
             if self._fs.size(self._where + key) > limit:
                 raise too_large(self._url(key), limit)
-            return Content(bytes(self._fs.cat_file(self._where + key)), None)
+            return Content(bytes(self._fs.cat_file(self._where + key)), _NO_TOKEN)
 
     def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         with self._faults(key):
@@ -88,10 +91,6 @@ class _Store(Bucket):
 
     def swap(self, key: str, data: bytes, token: str) -> bool:  # noqa: ARG002 - see can_swap
         return False  # there is no way to ask, so nothing is written
-
-    def remove(self, key: str) -> None:
-        with suppress(FileNotFoundError), self._faults(key):
-            self._fs.rm_file(self._where + key)
 
     def upload(self, key: str, chunks: Iterable[bytes]) -> None:
         with tempfile.NamedTemporaryFile(prefix="adpm-") as file:  # all of it is there before any of it is sent

@@ -38,15 +38,27 @@ class Workplace:
         self.base = make_base(root / "base")
         self._capture = capture
 
+    def refused(self, code: str, *arguments: str | Path) -> str:
+        """Run a command that must fail with the error ``code``; what it said."""
+        ran = self.run(*arguments)
+        assert ran.status > 0
+        assert f"error[{code}]: " in ran.err, f"{arguments}: {ran}"
+        return ran.err
+
     def adpm(self, *arguments: str | Path, status: int = 0) -> Ran:
-        """Run a command; its exit status must be ``status``, and no traceback may appear."""
+        """Run a command; its exit status must be ``status``."""
+        ran = self.run(*arguments)
+        assert ran.status == status, f"{arguments}: {ran}"
+        return ran
+
+    def run(self, *arguments: str | Path) -> Ran:
+        """Run a command; no traceback may appear."""
         self._capture.readouterr()
         with pytest.raises(SystemExit) as exit_:
             run([str(argument) for argument in arguments])
         out, err = self._capture.readouterr()
         ran = Ran(exit_.value.code if isinstance(exit_.value.code, int) else 1, out, err)
         assert "Traceback" not in err
-        assert ran.status == status, f"{arguments}: {ran}"
         return ran
 
     def package(self, name: str, version: str, **options: Any) -> Path:

@@ -15,6 +15,7 @@ from adpm import limits
 from adpm.core.composition import parse_composition
 from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.requirement import Requirement
+from adpm.core.source import parse_source
 from adpm.errors import AdpmError
 from adpm.formats.oci import package_path
 from tests import strategies
@@ -28,6 +29,7 @@ _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "requirement": Requirement.parse,
     "composition": parse_composition,
     "path": package_path,
+    "source": parse_source,
 }
 
 

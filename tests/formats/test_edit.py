@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from adpm.core.manifest import BaseSource, Manifest, RegistrySource, Wanted
 from adpm.core.names import Alias
 from adpm.core.requirement import Requirement
+from adpm.core.source import GitSource, parse_source
 from adpm.errors import AdpmError, NotFoundError, UsageError
 from adpm.formats.edit import add_adapter, add_registry, new_manifest, remove_adapter, remove_registry
 from adpm.formats.manifest import read_manifest
@@ -292,6 +293,21 @@ def _adapter(alias: str, requirement: str, registry: str | None = None) -> Wante
             _adapter("en", "lang/en ~=1.0"),
             b"    package: lang/en\n    registry: team\n",
             b"    lang/en ~=1.0\n",
+        ),
+        (
+            Wanted(Alias("wip"), parse_source("../my adapter")),
+            b"    registry: team\n",
+            b'    registry: team\n  wip: {path: "../my adapter"}\n',
+        ),
+        (
+            Wanted(Alias("wip"), parse_source("git+https://example.org/x.git#v1")),
+            b"    registry: team\n",
+            b'    registry: team\n  wip: "git+https://example.org/x.git#v1"\n',
+        ),
+        (
+            Wanted(Alias("wip"), GitSource("https://example.org/x", "v1", "a/b")),
+            b"    registry: team\n",
+            b'    registry: team\n  wip: {git: "https://example.org/x", subdirectory: a/b, revision: v1}\n',
         ),
     ],
 )

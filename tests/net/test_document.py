@@ -88,8 +88,8 @@ def test_a_gzip_bomb_is_refused() -> None:
     ("body", "encoding"),
     [
         (b"no gzip at all", "gzip"),
-        (gzip.compress(b"x" * 100)[:-9], "gzip"),
-        (gzip.compress(b"x") + b"more", "gzip"),
+        (gzip.compress(b"x" * 100, mtime=0)[:-9], "gzip"),
+        (gzip.compress(b"x", mtime=0) + b"more", "gzip"),
         (zlib.compress(b"x"), "deflate"),
         (b"x", "br"),
     ],

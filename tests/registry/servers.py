@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import http.server
 import os
 import shutil
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,40 @@ def plain(root: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """An SSH server that serves SFTP, and a home directory whose ``.ssh`` knows its key and has one that it takes."""
+
+    place: str
+    home: Path
+
+
+@contextmanager
+def sshd(work: Path) -> Iterator[Sshd]:
+    """OpenSSH's own server, as the user who runs the tests."""
+    program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        need("sshd")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where it separates privileges
+    keys = work / ".ssh"
+    keys.mkdir(parents=True, mode=0o700)
+    for name in ("host", "id_ed25519"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)], check=True)
+    port = unused_port()
+    (keys / "known_hosts").write_text(f"[127.0.0.1]:{port} {(keys / 'host.pub').read_text()}")
+    config = work / "sshd_config"
+    config.write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {keys / 'host'}\nAuthorizedKeysFile {keys / 'id_ed25519.pub'}\n"
+        f"PidFile {work / 'pid'}\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\n"
+        "Subsystem sftp internal-sftp\n"
+    )
+    process = subprocess.Popen([str(program), "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, process)
+        yield Sshd(f"{getpass.getuser()}@127.0.0.1:{port}", work)
+    finally:
+        process.terminate()
+        process.wait()

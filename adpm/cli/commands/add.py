@@ -8,6 +8,7 @@ from adpm.cli.listener import Narrator
 from adpm.cli.output import Output
 from adpm.core.names import Alias
 from adpm.core.requirement import Requirement
+from adpm.core.source import is_source, parse_source
 from adpm.ops.add import add
 from adpm.ops.install import install
 from adpm.ops.project import Project
@@ -24,13 +25,17 @@ from adpm.store.store import Store
 def command(
     output: Output, requirement: str, alias: str | None, registry: str | None, *, offline: bool, dry_run: bool
 ) -> None:
-    """Add an adapter such as 'text/sst-2 >=1,<2' to adapter.yaml, lock and install it."""
+    """Add an adapter to adapter.yaml, lock and install it.
+
+    It is a package of a registry ('text/sst-2 >=1,<2'), a directory ('../my-adapter') or a repository
+    ('git+https://example.org/x.git#v1.2').
+    """
     project, store = Project.find(output.directory), Store.default()
     with Narrator(output) as narrator:
         edited, result = add(
             project,
             store,
-            Requirement.parse(requirement),
+            parse_source(requirement) if is_source(requirement) else Requirement.parse(requirement),
             alias=None if alias is None else Alias.parse(alias),
             registry=registry,
             offline=offline,

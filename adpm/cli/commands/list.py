@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from adpm.cli.output import Output, size_text
+from adpm.formats.source import lock_source_value
 from adpm.ops.project import Project
 from adpm.ops.tree import rows
 
@@ -13,7 +14,7 @@ from adpm.ops.tree import rows
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 @click.pass_obj
 def command(output: Output, *, as_json: bool) -> None:
-    """List the locked adapters: alias, package, version, size, registry."""
+    """List the locked adapters: alias, package, version, size, where it is from."""
     found = list(rows(Project.find(output.directory).need_lock()))
     if as_json:
         entries = [
@@ -24,6 +25,7 @@ def command(output: Output, *, as_json: bool) -> None:
                 "release": row.package.manifest.digest,
                 "size": row.size,
                 "registry": row.package.registry,
+                "source": None if row.package.source is None else lock_source_value(row.package.source),
             }
             for row in found
         ]
@@ -31,8 +33,8 @@ def command(output: Output, *, as_json: bool) -> None:
         return
     output.table(
         [
-            (row.alias or "-", row.package.name, str(row.package.version), size_text(row.size), row.package.registry)
+            (row.alias or "-", row.package.name, str(row.package.version), size_text(row.size), row.package.origin)
             for row in found
         ],
-        header=("ALIAS", "PACKAGE", "VERSION", "SIZE", "REGISTRY"),
+        header=("ALIAS", "PACKAGE", "VERSION", "SIZE", "FROM"),
     )

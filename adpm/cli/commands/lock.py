@@ -19,12 +19,12 @@ from adpm.store.store import Store
 @click.pass_obj
 def command(output: Output, *, locked: bool, offline: bool, dry_run: bool) -> None:
     """Resolve adapter.yaml into adapter.lock. Locked versions are kept where adapter.yaml allows it."""
-    project = Project.find(output.directory)
+    project, store = Project.find(output.directory), Store.default()
     if locked:
-        check_lock(project, project.need_lock())
+        check_lock(project, project.need_lock(), store)
         return
     with Narrator(output) as narrator:
-        result = lock(project, Store.default(), offline=offline, listener=narrator)
+        result = lock(project, store, offline=offline, listener=narrator)
     if dry_run:
         return
     output.say("wrote adapter.lock" if project.write(result.lock) else "adapter.lock is up to date")

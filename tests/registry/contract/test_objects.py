@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,38 @@ class TestRclone(S3Contract):
     @pytest.fixture
     def server(self, rclone: stores.S3) -> stores.S3:
         return rclone
+
+
+class EmulatedContract(WriteContract):
+    """An emulator that is too heavy for a plain run; only ``pytest -m slow`` with its packages installed starts it."""
+
+    scheme: str
+
+    @pytest.fixture
+    def pair(self, environment: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return opened(self.scheme, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # how these libraries send
+class TestGoogle(EmulatedContract):
+    scheme = "gs"
+
+    @pytest.fixture
+    def environment(self, google: Mapping[str, str]) -> Mapping[str, str]:
+        return google
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+class TestAzure(EmulatedContract):
+    scheme = "az"
+
+    @pytest.fixture
+    def environment(self, azure: Mapping[str, str]) -> Mapping[str, str]:
+        return azure
 
 
 class TestMemory(WriteContract):

@@ -1,0 +1,134 @@
+"""Direct sources: a directory or a git repository becomes the one release that it holds.
+
+Its card names the base by id alone where it has one: what lies on this machine must not change a digest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from adpm.core.events import Listener, ignore
+from adpm.core.files import MANIFEST_FILE
+from adpm.core.lock import Lock, LockedPackage
+from adpm.core.release import Blob, Listing
+from adpm.core.source import GitSource, PathSource, Source
+from adpm.errors import DocumentError, Fault, IntegrityError, NotFoundError, UsageError
+from adpm.net.git import Entry, Tree, fetch
+from adpm.ops.package import goes_into_package
+from adpm.ops.publish import Prepared, prepare
+from adpm.store.store import Store
+
+__all__ = ["Direct", "bring", "path_differences", "take"]
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """The release that ``source``, with its commit, stands for; its bytes are in the store."""
+
+    source: Source
+    prepared: Prepared
+
+    @property
+    def listing(self) -> Listing:
+        """As a registry would list it."""
+        card = self.prepared.card
+        return Listing(card.name, card.version, self._manifest, card.requires, card.base)
+
+    @property
+    def locked(self) -> LockedPackage:
+        """The lock's entry for it."""
+        card = self.prepared.card
+        return LockedPackage(
+            name=card.name,
+            version=card.version,
+            registry=None,
+            manifest=self._manifest,
+            card=Blob.of(self.prepared.card_data),
+            files=self.prepared.files,
+            requires=card.requires,
+            source=self.source,
+        )
+
+    @property
+    def _manifest(self) -> Blob:
+        return Blob.of(self.prepared.manifest)
+
+
+def take(source: Source, root: Path, store: Store, listener: Listener = ignore) -> Direct:
+    """Read ``source``, relative to the project in ``root``, and put what it holds into the store.
+
+    Raises ``NotFoundError`` (``source-not-found``, ``revision-not-found``) and what ``prepare`` and git raise.
+    """
+    if isinstance(source, PathSource):
+        directory = root / source.path
+        if not directory.is_dir():
+            raise NotFoundError(
+                "source-not-found",
+                f"there is no directory {source.path}",
+                cause=f"looked for {directory}",
+                hint=f"correct its path in {MANIFEST_FILE}",
+            )
+        return _prepared(source, directory, store, listener)
+    if isinstance(source, GitSource):
+        with tempfile.TemporaryDirectory(prefix="adpm-git-") as temporary:
+            tree = fetch(source, Path(temporary) / "repository")
+            directory = Path(temporary) / "files"
+            directory.mkdir()
+            tree.write(_taken(tree), directory)
+            return _prepared(tree.source, directory, store, listener)
+    raise UsageError(
+        "source-unsupported",
+        f"{source} can't be read yet",
+        hint="publish it to a registry, or give its files as a directory or a git repository",
+    )
+
+
+def bring(package: LockedPackage, root: Path, store: Store) -> None:
+    """Put what a locked direct source holds into the store; ``IntegrityError`` (``source-changed``) if it differs."""
+    assert package.source is not None  # noqa: S101 - the caller looked
+    found = take(package.source, root, store).locked
+    if found.manifest != package.manifest:
+        raise IntegrityError(
+            "source-changed",
+            f"{package.source} is not what adapter.lock has of it",
+            cause=f"locked is {package.name} {package.version} with {package.manifest.digest}; "
+            f"there is {found.name} {found.version} with {found.manifest.digest}",
+            hint="run 'adpm lock' to lock it as it is now",
+        )
+
+
+def path_differences(root: Path, lock: Lock, store: Store) -> Iterator[str]:
+    """Which locked directories have other content now, a sentence each."""
+    for package in lock.packages.values():
+        if isinstance(package.source, PathSource):
+            try:
+                found = take(package.source, root, store).locked
+            except NotFoundError as error:
+                yield error.what
+                continue
+            if found.manifest != package.manifest:
+                yield f"{package.source} holds {found.name} {found.version} with other content than was locked"
+
+
+def _prepared(source: Source, directory: Path, store: Store, listener: Listener) -> Direct:
+    prepared = prepare(directory, store, base_by_id=True, listener=listener)
+    with store.batch() as batch:
+        batch.put([prepared.manifest])
+        batch.put([prepared.card_data])
+    return Direct(source, prepared)
+
+
+def _taken(tree: Tree) -> list[Entry]:
+    """The files of a repository that belong to a package, and the pickles that will be refused by name."""
+    entries = [entry for entry in tree.entries if goes_into_package(entry.path)]
+    links = [entry for entry in entries if entry.mode not in {"100644", "100755"}]
+    if links:
+        raise DocumentError(
+            "package-unpublishable",
+            str(tree.source),
+            [Fault(entry.path, "is a link; packages hold files only") for entry in links],
+        )
+    return entries
