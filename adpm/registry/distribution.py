@@ -16,7 +16,7 @@ from adpm.errors import DocumentError, Fault, NotFoundError, RegistryError
 from adpm.formats.json import open_json
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE
 from adpm.formats.reader import Node, list_of
-from adpm.net.client import Answer, Client
+from adpm.net.client import Answer, Client, Document
 from adpm.net.url import origin
 
 __all__ = ["Distribution"]
@@ -69,6 +69,18 @@ class Distribution:
             return self.exchange("GET", url, good={200}, headers={"Accept": _ANY_MANIFEST}, limit=limit).data
         except NotFoundError:
             return None
+
+    def changed(self, repository: str, reference: str, known: Document | None) -> Document | None:
+        """What ``manifest`` gives, with its ETag; ``known`` itself if the registry says that it is still that."""
+        url = self.at(repository, f"manifests/{reference}")
+        headers = {"Accept": _ANY_MANIFEST}
+        if known is not None and known.etag is not None:
+            headers["If-None-Match"] = known.etag
+        try:
+            answer = self.exchange("GET", url, good={200, 304}, headers=headers, limit=limits.OCI_MANIFEST_BYTES)
+        except NotFoundError:
+            return None
+        return known if answer.status == 304 else Document(answer.data, answer.headers.get("etag"))
 
     def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
         """Store a manifest or index under a digest or a tag, in place of what is there."""

@@ -21,8 +21,10 @@ from urllib.parse import unquote, urlsplit
 from adpm import limits
 from adpm.core.names import Digest
 from adpm.errors import UsageError
+from adpm.net.client import Document
 from adpm.net.url import shown
 from adpm.registry.bucket import Bucket
+from adpm.registry.cache import DocumentCache
 from adpm.registry.place import Content, WritablePlace
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import claim_record, read_claim_record
@@ -54,18 +56,34 @@ class _Promises:
 class ObjectPlace(WritablePlace):
     """Objects of ``bucket``. There are no locks: claims and swaps decide where the store keeps conditions.
 
+    Indexes are kept in ``cache`` under their addresses below ``url``, and moved again only if they changed.
+
     Where it does not, ``replace`` writes and answers False: its caller reads again, and ends when its work is there.
     """
 
     has_parts = True
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, cache: DocumentCache | None = None, url: str = "") -> None:
         self._bucket = bucket
+        self._cache = cache
+        self._url = url
         self._lock = Lock()
         self._known: _Promises | None = None
 
     def read(self, path: str, limit: int) -> Content:
-        return self._bucket.get(path, limit)
+        if self._cache is None or not path.endswith("/index.json"):
+            return self._bucket.get(path, limit)
+        url = f"{self._url}/{path}"
+        known = self._cache.get(url)
+        if known is None or known.etag is None:
+            content = self._bucket.get(path, limit)
+        else:
+            changed = self._bucket.get_changed(path, limit, known.etag)
+            if changed is None:
+                return Content(known.data, known.etag)
+            content = changed
+        self._cache.put(url, Document(content.data, content.token))
+        return content
 
     def stream(self, path: str, size: int) -> Generator[bytes]:
         return self._bucket.stream(path, size)
@@ -190,7 +208,8 @@ def open_objects(name: str, url: str, base_dir: Path, cache: Path | None) -> Pla
             cause=str(error),
             hint=f"pip install 'adpm[{extra}]'",
         ) from error
-    return PlacedRegistry(name, shown(url), ObjectPlace(made))
+    kept = None if cache is None else DocumentCache(cache)
+    return PlacedRegistry(name, shown(url), ObjectPlace(made, kept, url.rstrip("/")))
 
 
 def _sftp_parts(url: str) -> tuple[str, str, str]:

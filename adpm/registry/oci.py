@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -17,6 +17,7 @@ from adpm.core.settings import connections
 from adpm.errors import DocumentError, Fault, LoginNeededError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE, read_index, read_release, write_index
+from adpm.registry.cache import DocumentCache
 from adpm.registry.distribution import Distribution
 from adpm.registry.port import IndexedRegistry, Published, version_taken
 from adpm.registry.tags import INDEX, RELEASE, YANK, Mark, Tags, is_tag, mark_of, read_tags, tag_of
@@ -29,12 +30,16 @@ _NOTHING: Final = Tags(frozenset(), frozenset(), frozenset(), index=False)
 
 
 class OciRegistry(IndexedRegistry):
-    """The repositories below ``prefix`` (empty, or ending in ``/``) of a registry that speaks ``distribution``."""
+    """The repositories below ``prefix`` (empty, or ending in ``/``) of a registry that speaks ``distribution``. Indexes
+    are kept in ``cache``, and moved again only if they changed."""
 
     has_parts = True
 
-    def __init__(self, name: str, address: str, distribution: Distribution, prefix: str) -> None:
+    def __init__(
+        self, name: str, address: str, distribution: Distribution, prefix: str, cache: DocumentCache | None = None
+    ) -> None:
         super().__init__(name, address)
+        self._cache = cache
         self._api = distribution
         self._prefix = prefix
         self._there = False
@@ -121,7 +126,7 @@ class OciRegistry(IndexedRegistry):
             self._held[blob.digest] = self._at(name)
         return found
 
-    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
         upload(self._api, self._at(name), blob, chunks, mount=self._held.get(blob.digest))
         self._held[blob.digest] = self._at(name)
 
@@ -169,9 +174,17 @@ class OciRegistry(IndexedRegistry):
 
     def _index(self, name: PackageName, tags: Tags) -> tuple[Listing, ...]:
         """What ``_index`` lists; nothing if it is damaged: it is derived, and spares requests, no more."""
-        data = self._api.manifest(self._at(name), INDEX) if tags.index else None
+        if not tags.index:
+            return ()
+        url = self._api.at(self._at(name), f"manifests/{INDEX}")
+        known = None if self._cache is None else self._cache.get(url)
+        document = self._api.changed(self._at(name), INDEX, known)
+        if document is None:
+            return ()
+        if self._cache is not None and document is not known:
+            self._cache.put(url, document)
         try:
-            return () if data is None else read_index(data, name, f"the index of {name} in {self}")
+            return read_index(document.data, name, f"the index of {name} in {self}")
         except DocumentError:
             return ()
 

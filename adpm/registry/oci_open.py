@@ -15,6 +15,7 @@ from adpm.net.client import Client
 from adpm.net.credentials import Login, anonymous, netrc_login
 from adpm.net.docker import docker_login
 from adpm.net.url import checked, shown
+from adpm.registry.cache import DocumentCache
 from adpm.registry.distribution import Distribution
 from adpm.registry.oci import OciRegistry
 
@@ -44,9 +45,9 @@ def open_oci(name: str, url: str, base_dir: Path, cache: Path | None) -> OciRegi
     root = f"{'http' if insecure else 'https'}://{host}"
     login = partial(_login, _HUB_LOGIN if parts.netloc in _HUB else parts.netloc)
     authority = RegistryAuthority(root, login, Client(credentials=anonymous))
-    return OciRegistry(
-        name, shown(url), Distribution(root, Client(authority=authority)), f"{prefix}/" if prefix else ""
-    )
+    kept = None if cache is None else DocumentCache(cache)
+    api = Distribution(root, Client(authority=authority))
+    return OciRegistry(name, shown(url), api, f"{prefix}/" if prefix else "", kept)
 
 
 def _is_here(host: str) -> bool:

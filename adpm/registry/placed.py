@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
@@ -133,7 +133,7 @@ class PlacedRegistry(IndexedRegistry):
     def _has_blob(self, name: PackageName, blob: Blob) -> bool:
         return self._writable().has(blob_path(name, blob.digest), blob.size)
 
-    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
         place, path = self._writable(), blob_path(name, blob.digest)
         if not place.create(path, chunks) and not place.has(path, blob.size):
             raise RegistryError(
@@ -148,7 +148,7 @@ class PlacedRegistry(IndexedRegistry):
         place = self._writable()
         with place.exclusive(package_path(name, "")):
             self._check_version(listing)  # again: now nobody else can commit
-            self._send(name, listing.manifest, iter([manifest]))
+            self._send(name, listing.manifest, [manifest])
             place.create(package_path(name, "oci-layout"), [LAYOUT])
             first = place.claim(claim_path(name, listing.version), listing.manifest.digest)
             if first != listing.manifest.digest:

@@ -152,9 +152,9 @@ class Registry(ABC):
         with self._faults():
             self._prepare(init=init)
             self._check_version(listing)
-            self._send(card.name, card_blob, iter([publication.card]))
+            self._send(card.name, card_blob, [publication.card])
             for blob in dict.fromkeys(file.blob for file in release.files):
-                self._send(card.name, blob, _source(publication.sources[blob.digest], blob))
+                self._send(card.name, blob, _Source(publication.sources[blob.digest], blob))
             return self._commit(listing, publication.manifest)
 
     def yank(self, name: PackageName, version: Version, reason: str) -> bool:
@@ -182,7 +182,7 @@ class Registry(ABC):
         if others:
             raise version_taken(self, listing, others[0])
 
-    def _send(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+    def _send(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
         if not self._has_blob(name, blob):
             self._put_blob(name, blob, chunks)
 
@@ -258,8 +258,9 @@ class Registry(ABC):
     def _has_blob(self, name: PackageName, blob: Blob) -> bool: ...
 
     @abstractmethod
-    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
-        """Store a blob whole or not at all: an error of ``chunks`` leaves nothing under its name."""
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
+        """Store a blob whole or not at all: an error of ``chunks`` leaves nothing under its name. They may be gone
+        through again."""
 
     @abstractmethod
     def _commit(self, listing: Listing, manifest: bytes) -> Published:
@@ -322,8 +323,18 @@ def _conflicts_marked(listings: tuple[Listing, ...]) -> tuple[Listing, ...]:
     )
 
 
-def _source(path: Path, blob: Blob) -> Iterator[bytes]:
-    """A file's bytes, checked while they pass against what the manifest says."""
+class _Source:
+    """A file's bytes, checked while they pass against what the manifest says; from the beginning each time."""
+
+    def __init__(self, path: Path, blob: Blob) -> None:
+        self._path = path
+        self._blob = blob
+
+    def __iter__(self) -> Iterator[bytes]:
+        return _checked(self._path, self._blob)
+
+
+def _checked(path: Path, blob: Blob) -> Iterator[bytes]:
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:

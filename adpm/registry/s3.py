@@ -70,6 +70,18 @@ class S3Bucket(Bucket):
             raise too_large(self._url(key), limit)
         return Content(data, answer["ETag"])
 
+    def get_changed(self, key: str, limit: int, token: str) -> Content | None:
+        try:
+            with self._faults(key):
+                answer, data = self._document(key, limit + 1, IfNoneMatch=token)
+        except OSError as error:
+            if _status(error) == HTTPStatus.NOT_MODIFIED:
+                return None
+            raise
+        if len(data) > limit:
+            raise too_large(self._url(key), limit)
+        return Content(data, answer["ETag"])
+
     def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         position, failures = start, 0
         end = size if stop is None else stop
@@ -164,11 +176,11 @@ class S3Bucket(Bucket):
             raise
         return None
 
-    def _document(self, key: str, limit: int) -> tuple[Any, bytes]:
+    def _document(self, key: str, limit: int, **condition: str) -> tuple[Any, bytes]:
         failures = 0
         while True:
             try:
-                answer = self._call("get_object", key)
+                answer = self._call("get_object", key, **condition)
                 return answer, self._run(partial(_whole, answer["Body"], limit))
             except aiohttp.ClientPayloadError:  # cut off, as by a store that replaces what it is just sending
                 failures += 1
