@@ -71,7 +71,8 @@ GIT_SECONDS: Final = 900.0  # one git command
 RECORD_BYTES: Final = 64 << 10
 YANK_REASON_CHARACTERS: Final = 1_000
 INDEX_TRIES: Final = 200  # lost races of one publisher for one package's index
-RACE_PAUSE_SECONDS: Final = 0.1  # at most, before one who lost a race for an index begins again
+RACE_PAUSE_SECONDS: Final = 0.1  # at most, before one who lost a race for an index begins again; doubled each time
+RACE_PAUSE_MAX_SECONDS: Final = 3.0
 CLAIM_SECONDS: Final = 600  # a claim of a version that was not committed for so long may be taken over
 SFTP_CHANNELS: Final = 8  # of one connection; OpenSSH allows ten
 SFTP_REQUESTS: Final = 64  # of one file at once
@@ -82,7 +83,7 @@ UNPICKLE_SECONDS: Final = 120.0
 UNPICKLE_BYTES: Final = 1 << 30  # of memory, beyond four times the file
 
 # Store
-BATCH_FILES: Final = 128  # a batch is synced when so many files wait for it
+BATCH_FILES: Final = 256  # a batch is synced when so many files wait for it
 BATCH_BYTES: Final = 512 << 20  # or so many bytes
 SYNC_THREADS: Final = 16
 SMALL_BYTES: Final = 256 << 10  # an object of known size up to this waits for its batch in memory

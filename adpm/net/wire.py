@@ -82,23 +82,24 @@ def _read_response(here: Connection | SecureConnection) -> urllib3.HTTPResponse:
     raw = here.response_class(here.sock, method=method)
     try:
         raw.begin()
+        response = urllib3.HTTPResponse(
+            body=raw,
+            headers=cast("HTTPHeaderDict", raw.headers),
+            status=raw.status,
+            version=raw.version,
+            reason=raw.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=raw,
+            request_method=method,
+            request_url=url,
+        )
     except BaseException:
         raw.close()
         raise
     if raw.will_close:
         here.close()  # the answer keeps the socket until it is read
-    return urllib3.HTTPResponse(
-        body=raw,
-        headers=cast("HTTPHeaderDict", raw.headers),
-        status=raw.status,
-        version=raw.version,
-        reason=raw.reason,
-        preload_content=False,
-        decode_content=False,
-        original_response=raw,
-        request_method=method,
-        request_url=url,
-    )
+    return response
 
 
 def _host(here: Connection | SecureConnection, url: str) -> str:
@@ -150,7 +151,7 @@ class Head(http.client.HTTPResponse):
             text = line.decode("latin-1")
             name, colon, value = text.partition(":")
             if text[0] in " \t" and last:  # a value that goes on
-                out[last] = f"{out[last]} {text.strip()}"
+                out[last] = f"{out[last]} {text.strip()}".strip()
             elif colon and name:
                 last = name.strip()
                 out.add(last, value.strip())

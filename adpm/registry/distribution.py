@@ -17,6 +17,7 @@ from adpm.formats.json import open_json
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE
 from adpm.formats.reader import Node, list_of
 from adpm.net.client import Answer, Client, Document
+from adpm.net.faults import TransientError
 from adpm.net.url import origin
 
 __all__ = ["Distribution"]
@@ -31,6 +32,7 @@ _ANY_MANIFEST: Final = ", ".join(
     ]
 )
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel\s*=\s*"?next\b')
+_RACED: Final = "DIGEST_INVALID"  # docker-registry, where two write the same manifest at once; we name the right digest
 _ENTRIES: Final = 4 * limits.INDEX_RELEASES  # of a page: some registries know no pages
 
 
@@ -85,7 +87,16 @@ class Distribution:
     def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
         """Store a manifest or index under a digest or a tag, in place of what is there."""
         url = self.at(repository, f"manifests/{reference}")
-        self.exchange("PUT", url, good={200, 201, 202}, headers={"Content-Type": media_type}, body=data)
+        tries = self.client.tries()
+        while True:
+            try:
+                self.exchange("PUT", url, good={200, 201, 202}, headers={"Content-Type": media_type}, body=data)
+            except RegistryError as error:
+                if _RACED not in (error.cause or ""):
+                    raise
+                tries.wait_or_raise(TransientError(error))
+            else:
+                return
 
     def manifest_chunks(self, repository: str, blob: Blob) -> Generator[bytes]:
         with _missing(blob):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -51,7 +53,10 @@ def _replaced(
 ) -> tuple[Listing, ...]:
     """Replace the index by what comes ``after`` what it lists (None: it can't be read). Writers that meet repeat it."""
     path = package_path(name, "index.json")
-    for _ in range(limits.INDEX_TRIES):
+    for lost in range(limits.INDEX_TRIES):
+        if lost and not place.locks:  # others are at it: not all again at once, and fewer at a time the more they are
+            most = min(limits.RACE_PAUSE_MAX_SECONDS, limits.RACE_PAUSE_SECONDS * 2 ** min(lost - 1, 10))
+            time.sleep(random.uniform(0, most))  # noqa: S311 - spreads writers, no secret
         before = _read(place, path)
         listings = after(None if before is None else _known(before, name))
         data = write_index(listings)

@@ -8,7 +8,6 @@ none (``specs/registry.md``).
 from __future__ import annotations
 
 import importlib
-import random
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -110,15 +109,11 @@ class ObjectPlace(WritablePlace):
     def replace(self, path: str, data: bytes, token: str | None) -> bool:
         promises = self._promises()
         if promises.creates and token is None:
-            done = self._bucket.put_new(path, data)
-        elif promises.swaps and token is not None:
-            done = self._bucket.swap(path, data, token)
-        else:
-            self._bucket.put(path, data)
-            done = False
-        if not done:  # others are at it: not all again at once
-            time.sleep(random.uniform(0, limits.RACE_PAUSE_SECONDS))  # noqa: S311 - spreads writers, no secret
-        return done
+            return self._bucket.put_new(path, data)
+        if promises.swaps and token is not None:
+            return self._bucket.swap(path, data, token)
+        self._bucket.put(path, data)
+        return False
 
     @property
     def swaps(self) -> bool:

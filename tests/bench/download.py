@@ -166,8 +166,8 @@ def large(work: Path, rounds: int, adapters: int, size: int) -> None:
 
 def small(work: Path, rounds: int) -> None:
     port, slow = served.free_port(), served.free_port()
-    for adapters, late, at in ((400, 0.0, port), (200, 0.05, slow)):
-        made = served.make(work, adapters=adapters, size=20_000, port=at)
+    for adapters, each, late, at in ((4, 100, 0.0, port), (200, 1, 0.05, slow)):
+        made = served.make(work, adapters=adapters, each=each, size=20_000, port=at)
         with served.nginx(made.root, work / "nginx", port), served.delayed(slow, port, late):
             contenders = Contenders(made, at, work)
             runs = {
@@ -176,8 +176,8 @@ def small(work: Path, rounds: int) -> None:
                 "curl --parallel": contenders.curl,
             }
             times = measured(contenders, runs, rounds)
-        files = {"adpm install": made.requests, "adpm --help": 0, "curl --parallel": adapters}
-        title = f"{adapters} adapters of 20 kB, answers {late * 1e3:.0f} ms late"
+        files = {"adpm install": made.requests, "adpm --help": 0, "curl --parallel": len(made.weights)}
+        title = f"{adapters} adapters with {each} files of 20 kB each, answers {late * 1e3:.0f} ms late"
         show(title, times, made.size, files, "curl --parallel")
         pairs = zip(times["adpm install"], times["adpm --help"], strict=True)
         beyond = statistics.median(one.wall - none.wall for one, none in pairs)

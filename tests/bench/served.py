@@ -60,8 +60,8 @@ class Made:
     requests: int
 
 
-def make(work: Path, *, adapters: int, size: int, port: int) -> Made:
-    """``adapters`` packages with one file of ``size`` random bytes each, below ``work``/root; the project
+def make(work: Path, *, adapters: int, size: int, port: int, each: int = 1) -> Made:
+    """``adapters`` packages with ``each`` files of ``size`` random bytes, below ``work``/root; the project
     ``work``/project locks them all from a registry at ``port``. No blob is in two packages."""
     root, project = work / "root", work / "project"
     root.mkdir()
@@ -76,34 +76,26 @@ def make(work: Path, *, adapters: int, size: int, port: int) -> Made:
         card = write_card(Card(name, Version("1.0"), BASE, Method("adapterhub", "bottleneck")))
         blobs = root / "packages" / name / "blobs" / "sha256"
         blobs.mkdir(parents=True)
-        data = os.urandom(size)
-        file = File("adapter.safetensors", Blob(Digest.of(data), size))
-        manifest = write_release(card, [file])
-        for content in (data, card, manifest):
+        contents = [os.urandom(size) for _ in range(each)]
+        files = tuple(File(f"w{k:04d}.safetensors", Blob(Digest.of(data), size)) for k, data in enumerate(contents))
+        manifest = write_release(card, files)
+        for content in (*contents, card, manifest):
             (blobs / Digest.of(content).hex).write_bytes(content)
-        weights.append(str((blobs / file.blob.digest.hex).relative_to(root)))
+        weights += [str((blobs / file.blob.digest.hex).relative_to(root)) for file in files]
         packages[name] = LockedPackage(
             name,
             Version("1.0"),
             "web",
             Blob(Digest.of(manifest), len(manifest)),
             Blob(Digest.of(card), len(card)),
-            (file,),
+            files,
         )
         aliases[alias] = LockedAdapter(Requirement.parse(f"{name} >=1,<2"))
         lines.append(f"  {alias}: {name} >=1,<2")
     (project / "adapter.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     base = BaseIdentity("bench/base", None, None, None)
     (project / "adapter.lock").write_bytes(write_lock(Lock(base, aliases, {}, packages)))
-    return Made(project, root, tuple(weights), adapters * size, 3 * adapters)
-
-
-def point_at(made: Made, port: int) -> None:
-    """Let the project's registry be at another port; the lock knows no addresses."""
-    path = made.project / "adapter.yaml"
-    text = path.read_text(encoding="utf-8")
-    before = text.split("http://127.0.0.1:", 1)[1].split('"', 1)[0]
-    path.write_text(text.replace(f"127.0.0.1:{before}", f"127.0.0.1:{port}"), encoding="utf-8")
+    return Made(project, root, tuple(weights), len(weights) * size, len(weights) + 2 * adapters)
 
 
 def add_wheels(made: Made) -> list[str]:

@@ -296,6 +296,26 @@ def test_an_upload_that_the_registry_forgot_begins_again(method: str, piece: int
     assert len(begun) == (2 if forgotten[0] else 1)
 
 
+@pytest.mark.parametrize("refusals", [1, 9])
+def test_a_manifest_that_two_write_at_once_is_sent_again(refusals: int) -> None:
+    """docker-registry 2.8 then says of one that its bytes are not those of the digest."""
+
+    def answer(request: Request) -> None:
+        refused = request.number < refusals
+        body = b'{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match"}]}'
+        request.answer(400 if refused else 201, body if refused else b"")
+
+    with serve(answer) as server:
+        api = Distribution(server.url, hasty())
+        if refusals == 1:
+            api.put_manifest("x", "_index", b"{}", "text/plain")
+            assert len(server.requests) == 2
+        else:
+            with pytest.raises(RegistryError, match="refused a request"):
+                api.put_manifest("x", "_index", b"{}", "text/plain")
+            assert len(server.requests) == HASTY.retries + 1
+
+
 def test_a_registry_that_forgets_every_upload() -> None:
     def answer(request: Request) -> None:
         request.answer(202 if request.method == "POST" else 404, Location="/up")
