@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 import struct
+from datetime import UTC, datetime
 from typing import Final
 
 from hypothesis import strategies as st
@@ -15,9 +16,11 @@ from adpm import limits
 from adpm.core.base import DIMENSIONS, BaseIdentity, Shape, Sketch
 from adpm.core.composition import Block, Composition, Kind, leaves
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.moment import moment_of
 from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.release import Blob, Card, File, Listing, Method, Metric
 from adpm.core.requirement import Requirement
+from adpm.core.rules import RESOLUTIONS, Override, Rules
 from adpm.core.source import GitSource, HubSource, PathSource, Source
 from adpm.errors import UsageError
 
@@ -170,6 +173,17 @@ def compositions(draw: st.DrawFn, names: st.SearchStrategy[str] = _leaf, depth: 
     return Block(kind, inner, weights)
 
 
+lock_rules = st.builds(
+    Rules,
+    overrides=st.lists(requirements, max_size=2, unique_by=lambda r: r.name).map(
+        lambda found: tuple(Override(r) for r in sorted(found, key=lambda r: r.name))
+    ),
+    exclude=st.just(()),
+    resolution=st.sampled_from(RESOLUTIONS),
+    exclude_newer=st.sampled_from([None, "2026-01-31", "2026-01-31T12:00:00Z", "P7D"]),
+)
+
+
 @st.composite
 def locked_sources(draw: st.DrawFn) -> Source:
     """Direct sources as a lock names them."""
@@ -188,7 +202,7 @@ def locked_sources(draw: st.DrawFn) -> Source:
 @st.composite
 def locks(draw: st.DrawFn) -> Lock:
     names = draw(st.lists(package_names, max_size=4, unique=True))
-    packages = {}
+    packages: dict[str, LockedPackage] = {}
     for name in names:
         others = draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
         source = draw(st.none() | locked_sources())
@@ -213,4 +227,6 @@ def locks(draw: st.DrawFn) -> Lock:
     if known:
         compose = draw(st.dictionaries(aliases.map(str), compositions(st.sampled_from(known)), max_size=2))
     assert all(leaf in known for composition in compose.values() for leaf in leaves(composition))
-    return Lock(lock.base, adapters, compose, packages)
+    rules = draw(lock_rules)
+    moment = None if rules.exclude_newer is None else moment_of(rules.exclude_newer, datetime(2026, 3, 1, tzinfo=UTC))
+    return Lock(lock.base, adapters, compose, packages, rules, moment)

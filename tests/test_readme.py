@@ -25,9 +25,9 @@ def test_links_lead_somewhere(target: str) -> None:
 
 def test_every_command_is_told_and_nothing_else() -> None:
     shell = "\n".join(text for language, text in BLOCKS if language == "sh")
-    called = set(re.findall(r"(?:^|\s|/)adpm ([a-z]+)", shell))
+    called = set(re.findall(r"(?:^|\s|/)adpm ([a-z][a-z-]*)", shell))
     rows = "\n".join(re.findall(r"^\| (`.*?) \|", README, re.MULTILINE))
-    table = set(re.findall(r"`([a-z]+)", rows))
+    table = set(re.findall(r"`([a-z][a-z-]*)", rows))
     assert called <= set(COMMANDS)
     assert (called | table) >= set(COMMANDS)
 

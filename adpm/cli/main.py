@@ -28,12 +28,16 @@ COMMANDS: Final = {
     "update": "Move locked adapters to newer releases.",
     "list": "List the locked adapters.",
     "tree": "Show which adapter requires which.",
+    "why": "Show what leads to a locked package.",
+    "outdated": "List locked packages of which there are newer releases.",
+    "diff": "Compare two locks: files, or revisions of git.",
     "info": "Show a package's releases and its card.",
     "checkout": "Link the locked adapters out as plain directories.",
     "publish": "Publish a directory as a release.",
     "yank": "Withdraw a release from new resolutions.",
     "verify": "Hash everything in the store and check the lock.",
     "gc": "Remove from the store what no project needs.",
+    "merge-driver": "Merge two locks for git.",
 }
 INTERRUPTED: Final = 130
 
@@ -49,7 +53,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"adpm.cli.commands.{cmd_name}").command
+        command = importlib.import_module(f"adpm.cli.commands.{cmd_name.replace('-', '_')}").command
         if not isinstance(command, click.Command):  # a module that breaks the table's rule is a defect of adpm
             raise TypeError(cmd_name)
         return command

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adpm import limits
+from adpm.core.names import Digest
 
 __all__ = ["DIMENSIONS", "BaseIdentity", "Shape", "Sketch", "canonical_weight", "half", "positions", "shape_of_config"]
 
@@ -38,6 +39,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "head_dim": "head dimension",
     "intermediate_size": "intermediate size",
 }
+_COUNTS: Final = frozenset(name for name in _WORDS if name.startswith("num_"))
 _HALF_MAX: Final = 65504.0
 # Relative RMS that rounding to the dtype can cause, with a margin of three.
 _TOLERANCE: Final[Mapping[str, float]] = {"float64": 1e-3, "float32": 1e-3, "float16": 1e-3, "bfloat16": 5e-3}
@@ -58,10 +60,17 @@ class Shape:
         differing = [name for name in DIMENSIONS if mine.get(name) != theirs.get(name)]
         if not differing:
             return None
-        trained = ", ".join(f"{_WORDS[name]} {mine.get(name, 'unset')}" for name in differing)
+        trained = ", ".join(_told(name, mine.get(name)) for name in differing)
         return f"trained for {trained}; the project's base has " + ", ".join(
             str(theirs.get(name, "unset")) for name in differing
         )
+
+
+def _told(name: str, value: int | None) -> str:
+    """``24 layers``, ``hidden size 1024``, ``layers unset``."""
+    if name in _COUNTS and value is not None:
+        return f"{value} {_WORDS[name] if value > 1 else _WORDS[name].removesuffix('s')}"
+    return f"{_WORDS[name]} {'unset' if value is None else value}"
 
 
 def shape_of_config(config: Mapping[str, Any]) -> Shape:
@@ -151,12 +160,17 @@ def positions(weights: Mapping[str, Sequence[int]]) -> list[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class BaseIdentity:
-    """A base model as cards and locks name it. ``model`` and ``revision`` are for people; shape and sketch decide."""
+    """A base model as cards and locks name it. ``model`` and ``revision`` are for people; shape and sketch decide.
+
+    ``tokenizer`` is the digest of the files that split texts into tokens. Only locks have it, and it excludes nothing:
+    the same tokenizer may be written in several ways.
+    """
 
     model: str | None
     revision: str | None
     shape: Shape | None
     sketch: Sketch | None
+    tokenizer: Digest | None = None
 
     def misfit(self, project: BaseIdentity) -> str | None:
         """Why an adapter trained on ``self`` does not fit ``project``; None where nothing speaks against it."""

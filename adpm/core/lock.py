@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
-from adpm.core.composition import Composition
+from adpm.core.composition import Composition, leaves
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
 from adpm.core.source import Source
 
-__all__ = ["Lock", "LockedAdapter", "LockedPackage"]
+__all__ = ["Lock", "LockedAdapter", "LockedPackage", "package_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,13 @@ class LockedAdapter:
 
     requirement: Requirement
     registry: str | None = None
+    base: str | None = None
+    slot: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of its package in the lock."""
+        return package_key(self.requirement.name, self.base, self.slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +45,14 @@ class LockedPackage:
     manifest: Blob
     card: Blob
     files: tuple[File, ...]  # sorted by path
-    requires: tuple[Requirement, ...] = ()  # sorted by name
+    requires: tuple[Requirement, ...] = ()  # as the project amends what the card says; sorted by name
     source: Source | None = None
+    base: str | None = None  # of the project's several bases, the one that it is for
+    slot: str | None = None
+
+    @property
+    def key(self) -> str:
+        return package_key(self.name, self.base, self.slot)
 
     @property
     def origin(self) -> str:
@@ -55,17 +69,52 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
+    """``rules`` are those that it was made with; ``before``: the moment that their ``exclude_newer`` then was.
+
+    ``bases``: the project's bases by name, where it has several; ``base`` is None then. ``packages``: by ``key``, which
+    is the package's name alone unless there are several bases or slots.
+    """
+
     base: BaseIdentity | None
     adapters: Mapping[Alias, LockedAdapter]
     compose: Mapping[str, Composition]
-    packages: Mapping[PackageName, LockedPackage]
+    packages: Mapping[str, LockedPackage]
+    rules: Rules = field(default_factory=Rules)
+    before: str | None = None
+    bases: Mapping[str, BaseIdentity] = field(default_factory=dict)
 
-    def names(self) -> Iterator[tuple[str, LockedPackage]]:
-        """Every name a composition may use: aliases, then the names of packages that have none."""
+    def required(self, package: LockedPackage, requirement: Requirement) -> LockedPackage:
+        """What meets a requirement of ``package``: the release in its own slot where there is one."""
+        own = package_key(requirement.name, package.base, package.slot)
+        return self.packages[own if own in self.packages else package_key(requirement.name, package.base, None)]
+
+    def bases_of(self, composition: Composition) -> list[str | None]:
+        """The bases on which every name of ``composition`` is known; None stands for that of a project with one."""
+        return [base for base in self.bases or (None,) if {*leaves(composition)} <= {n for n, _ in self.names(base)}]
+
+    def unknown(self, composition: Composition) -> str | None:
+        """The first name that keeps ``composition`` from every base; None where it has one."""
+        if self.bases_of(composition):
+            return None
+        names = list(leaves(composition))
+        known = [{name for name, _ in self.names(base)} for base in self.bases or (None,)]
+        return next(name for i, name in enumerate(names) if not any({*names[: i + 1]} <= some for some in known))
+
+    def names(self, base: str | None = None) -> Iterator[tuple[str, LockedPackage]]:
+        """Every name a composition may use: aliases, then the names of packages that have none.
+
+        Where the project has several bases, those of ``base``; None: all, packages without an alias by their keys.
+        """
         aliased = set()
         for alias, adapter in self.adapters.items():
-            aliased.add(adapter.requirement.name)
-            yield str(alias), self.packages[adapter.requirement.name]
-        for name, package in self.packages.items():
-            if name not in aliased:
-                yield str(name), package
+            if base in {None, adapter.base}:
+                aliased.add(adapter.key)
+                yield str(alias), self.packages[adapter.key]
+        for key, package in self.packages.items():
+            if key not in aliased and base in {None, package.base}:
+                yield key if base is None else str(package.name), package
+
+
+def package_key(name: PackageName, base: str | None, slot: str | None) -> str:
+    """``text/sst-2``; with a base, a slot or both ``text/sst-2:BASE:SLOT``."""
+    return ":".join(filter(None, (name, base, slot)))

@@ -11,6 +11,7 @@ from adpm.core.composition import Composition
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Metric
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
 from adpm.core.source import Source
 
 __all__ = ["BaseSource", "Manifest", "PackageHeader", "RegistrySource", "Wanted"]
@@ -38,12 +39,15 @@ class RegistrySource:
 class Wanted:
     """One line of ``adapters:``: a release to choose from registries, or the direct source that holds the one.
 
-    ``registry`` pins the registry to ask; ``line`` is where it stands in the file.
+    ``registry`` pins the registry to ask; ``line`` is where it stands in the file. ``base``: which of the project's
+    ``bases`` it is for. ``slot``: a release of its own beside another of the package.
     """
 
     alias: Alias
     requirement: Requirement | Source
     registry: str | None = None
+    base: str | None = None
+    slot: str | None = None
     line: int | None = field(default=None, compare=False)
 
 
@@ -63,8 +67,12 @@ class PackageHeader:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
+    """``base`` or ``bases``, which have names, is given, not both; with ``bases`` each adapter says which it is for."""
+
     base: BaseSource | None = None
     registries: tuple[RegistrySource, ...] = ()
     adapters: tuple[Wanted, ...] = ()
     compose: Mapping[str, Composition] = field(default_factory=dict)
     package: PackageHeader | None = None
+    rules: Rules = field(default_factory=Rules)
+    bases: Mapping[str, BaseSource] = field(default_factory=dict)

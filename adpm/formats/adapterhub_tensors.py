@@ -14,6 +14,7 @@ from adpm.formats.adapterhub import ACTIVATION_WEIGHTS, Bottleneck, HeadConfig, 
 __all__ = [
     "Slot",
     "bottleneck_slots",
+    "fused_slots",
     "head_slots",
     "inverse_slots",
     "low_rank_slots",
@@ -151,6 +152,19 @@ def low_rank_slots(config: LowRank, inputs: int, outputs: int) -> tuple[Slot, ..
         out.append(Slot("magnitude", "m.weight", (outputs, 1)))
     if config.use_gating:
         out += _linear("gate", "gate", 1, inputs)
+    return tuple(out)
+
+
+def fused_slots(config: LowRank, inputs: int, widths: tuple[int, ...]) -> tuple[Slot, ...]:
+    """The tensors on a layer that makes q, k and v at once; ``widths`` are those of the matrices that change."""
+    out: list[Slot] = []
+    if config.composition_mode == "scale":
+        out.append(Slot("vector", "lora_B", (sum(widths), 1)))
+    else:
+        out.append(Slot("A", "lora_A", (config.r * len(widths), inputs)))
+        out.append(Slot("B", "lora_B", (sum(widths), config.r)))
+    if config.use_gating:
+        out += _linear("gate", "gate", len(widths), inputs)
     return tuple(out)
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+from dataclasses import replace
 from typing import Any, Final
 
 from adpm import limits
 from adpm.core.base import DIMENSIONS, BaseIdentity, Shape, Sketch
-from adpm.formats.reader import Fields, Node, integer, one_of, text
+from adpm.core.names import Digest
+from adpm.formats.reader import Fields, Node, integer, one_of, parsed, text
 
-__all__ = ["base_node", "base_value"]
+__all__ = ["base_node", "base_value", "locked_base_node"]
 
 _DTYPES: Final = ("float64", "float32", "float16", "bfloat16")
 _HALF_MAX: Final = 65504.0
@@ -31,20 +33,34 @@ def base_value(base: BaseIdentity) -> dict[str, Any]:
         out["shape"] = {"model_type": base.shape.model_type, **dict(base.shape.dimensions)}
     if base.sketch is not None:
         out["sketch"] = {"dtype": base.sketch.dtype, "values": _pack(base.sketch.values)}
+    if base.tokenizer is not None:
+        out["tokenizer"] = base.tokenizer
     return out
 
 
 def base_node(node: Node) -> BaseIdentity:
     """Decode a base object."""
     fields = node.fields()
-    base = BaseIdentity(
+    base = _base(fields)
+    fields.close()
+    return base
+
+
+def locked_base_node(node: Node) -> BaseIdentity:
+    """Decode a base object of a lock, which may have the tokenizer's digest."""
+    fields = node.fields()
+    base = replace(_base(fields), tokenizer=fields.get("tokenizer", parsed(Digest.parse)))
+    fields.close()
+    return base
+
+
+def _base(fields: Fields) -> BaseIdentity:
+    return BaseIdentity(
         model=fields.get("model", text),
         revision=fields.get("revision", text),
         shape=fields.get("shape", _shape),
         sketch=fields.get("sketch", _sketch),
     )
-    fields.close()
-    return base
 
 
 def _shape(node: Node) -> Shape:

@@ -10,22 +10,29 @@ from typing import Any, Final
 from packaging.version import Version
 
 from adpm import limits
-from adpm.core.composition import leaves, parse_composition
-from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.composition import parse_composition
+from adpm.core.files import LOCK_FILE
+from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
+from adpm.core.moment import cutoff
 from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
-from adpm.formats.base import base_node, base_value
+from adpm.core.rules import Rules
+from adpm.errors import DocumentError, Fault
+from adpm.formats.base import base_value, locked_base_node
 from adpm.formats.card import requires_node, requires_value
+from adpm.formats.conflict import markers
 from adpm.formats.json import open_json, pretty
 from adpm.formats.manifest import registry_name
 from adpm.formats.oci import package_path
-from adpm.formats.reader import Node, integer, map_of, parsed
+from adpm.formats.reader import Decoder, Node, integer, map_of, parsed, text
+from adpm.formats.rules import rules_fields, rules_value
 from adpm.formats.source import lock_source, lock_source_value
+from adpm.version import __version__
 
 __all__ = ["LOCK_FORMAT", "read_lock", "write_lock"]
 
-LOCK_FORMAT: Final = 1
+LOCK_FORMAT: Final = 1  # what is written; `_READERS` has every format that is read
 
 
 def write_lock(lock: Lock) -> bytes:
@@ -34,10 +41,17 @@ def write_lock(lock: Lock) -> bytes:
         "lock": LOCK_FORMAT,
         "adapters": {str(alias): _adapter_value(adapter) for alias, adapter in lock.adapters.items()},
         "compose": {str(name): str(composition) for name, composition in lock.compose.items()},
-        "packages": {str(name): _package_value(package) for name, package in lock.packages.items()},
+        "packages": {key: _package_value(package) for key, package in lock.packages.items()},
     }
     if lock.base is not None:
         out["base"] = base_value(lock.base)
+    if lock.bases:
+        out["bases"] = {name: base_value(base) for name, base in lock.bases.items()}
+    rules = rules_value(lock.rules)
+    if lock.before is not None:
+        rules["before"] = lock.before
+    if rules:
+        out["rules"] = rules
     return pretty(out)
 
 
@@ -45,7 +59,12 @@ def _adapter_value(adapter: LockedAdapter) -> dict[str, str]:
     out = {"requirement": str(adapter.requirement)}
     if adapter.registry is not None:
         out["registry"] = adapter.registry
-    return out
+    return {**out, **_place_value(adapter)}
+
+
+def _place_value(entry: LockedAdapter | LockedPackage) -> dict[str, str]:
+    parts = {"base": entry.base, "slot": entry.slot}
+    return {key: value for key, value in parts.items() if value is not None}
 
 
 def _package_value(package: LockedPackage) -> dict[str, Any]:
@@ -57,6 +76,7 @@ def _package_value(package: LockedPackage) -> dict[str, Any]:
         "card": _blob_value(package.card),
         "files": {file.path: _blob_value(file.blob) for file in package.files},
         "requires": requires_value(package.requires),
+        **_place_value(package),
     }
 
 
@@ -64,33 +84,78 @@ def _blob_value(blob: Blob) -> dict[str, Any]:
     return {"digest": str(blob.digest), "size": blob.size}
 
 
-def read_lock(data: bytes, source: str) -> Lock:
-    """Read a lock; raises ``DocumentError`` (``lock-invalid``) with all its faults."""
+def read_lock(data: bytes, source: str, *, references: bool = True) -> Lock:
+    """Read a lock; raises ``DocumentError`` (``lock-invalid``) with all its faults, (``lock-too-new``) by its format.
+
+    Without ``references`` what is named may be missing from it, as from one side of a merge that git left undone.
+    """
+    conflicts = markers(data)
+    if conflicts:
+        faults = [Fault("", "git's conflict marker: two sides were not merged", line) for line in conflicts]
+        hint = f"run 'adpm lock' where {LOCK_FILE} lies: it reads both sides and resolves them"
+        raise DocumentError("lock-invalid", source, faults[: limits.DOCUMENT_FAULTS], hint=hint)
     document = open_json(data, source=source, code="lock-invalid", limit=limits.LOCK_BYTES)
-    lock = document.root.decode(_lock)
+    lock = document.root.decode(_reader(document.root))
+    if references and lock is not None and not document.faults:
+        _check_references(document.root, lock)
     document.finish(hint="run 'adpm lock' to write it anew; the lock is not meant to be edited by hand")
     assert lock is not None  # noqa: S101 - finish has raised otherwise
     return lock
 
 
-def _lock(node: Node) -> Lock:
+def _reader(root: Node) -> Decoder[Lock]:
+    """The reader of the document's own format. A newer one is refused before anything in it is called a fault."""
+    number = root.value.get("lock") if isinstance(root.value, dict) else LOCK_FORMAT
+    if type(number) is int and number > max(_READERS):
+        raise DocumentError(
+            "lock-too-new",
+            root.document.source,
+            [Fault("lock", f"it has format {number}; adpm {__version__} reads up to format {max(_READERS)}")],
+            hint="upgrade adpm to the version that wrote it, or newer: pip install --upgrade adpm",
+        )
+    return _READERS.get(number, _format_1) if type(number) is int else _format_1
+
+
+def _format_1(node: Node) -> Lock:
     fields = node.fields()
     fields.need("lock", _format)
+    rules, before = fields.get("rules", _rules) or (Rules(), None)
     lock = Lock(
-        base=fields.get("base", base_node),
+        base=fields.get("base", locked_base_node),
         adapters=fields.need("adapters", map_of(Alias.parse, _adapter)),
         compose=fields.need("compose", map_of(Alias.parse, parsed(parse_composition))),
         packages=fields.need("packages", _packages),
+        rules=rules,
+        before=before,
+        bases=fields.get("bases", map_of(Alias.parse, locked_base_node), default={}),
     )
     fields.close()
-    if not node.document.faults:
-        _check_references(node, lock)
     return lock
 
 
 def _format(node: Node) -> None:
-    if node.value != LOCK_FORMAT or type(node.value) is not int:
-        node.fail(f"this adpm reads lock format {LOCK_FORMAT}, this is {node.value!r}; use the adpm that wrote it")
+    if node.value not in _READERS or type(node.value) is not int:
+        node.fail(f"{node.value!r} is no lock format; this adpm reads {', '.join(map(str, _READERS))}")
+
+
+_READERS: Final[dict[int, Decoder[Lock]]] = {1: _format_1}
+
+
+def _rules(node: Node) -> tuple[Rules, str | None]:
+    """The rules, and the moment that belongs to ``exclude-newer``."""
+    fields = node.fields()
+    rules, before = rules_fields(fields), fields.get("before", _moment)
+    fields.close()
+    if ("exclude-newer" in fields) != ("before" in fields):
+        node.fail("must have both 'exclude-newer' and 'before', or neither")
+    return rules, before
+
+
+def _moment(node: Node) -> str:
+    value = text(node)
+    if cutoff(value) != value or value[10:11] != "T":
+        node.fail(f"{value[:80]!r} is not a moment such as 2026-01-31T12:00:00Z")
+    return value
 
 
 def _adapter(node: Node) -> LockedAdapter:
@@ -98,27 +163,37 @@ def _adapter(node: Node) -> LockedAdapter:
     adapter = LockedAdapter(
         requirement=fields.need("requirement", parsed(Requirement.parse)),
         registry=fields.get("registry", parsed(registry_name)),
+        base=fields.get("base", parsed(Alias.parse)),
+        slot=fields.get("slot", parsed(Alias.parse)),
     )
     fields.close()
     return adapter
 
 
-def _packages(node: Node) -> dict[PackageName, LockedPackage]:
-    return map_of(PackageName.parse, _package)(node)
+def _packages(node: Node) -> dict[str, LockedPackage]:
+    return map_of(_key, _package)(node)
+
+
+def _key(text: str) -> str:
+    PackageName.parse(text.partition(":")[0])
+    return text
 
 
 def _package(node: Node) -> LockedPackage:
     fields = node.fields()
     version: Version = fields.need("version", parsed(parse_version))
     files = fields.need("files", map_of(package_path, _blob))
+    key = str(node.path[-1])
     package = LockedPackage(
-        name=PackageName(node.path[-1]),
+        name=PackageName(key.partition(":")[0]),
         version=version,
         registry=fields.get("registry", parsed(registry_name)),
         manifest=fields.need("release", _blob),
         card=fields.need("card", _blob),
         files=tuple(File(path, blob) for path, blob in sorted((files or {}).items())),
         requires=fields.need("requires", requires_node),
+        base=fields.get("base", parsed(Alias.parse)),
+        slot=fields.get("slot", parsed(Alias.parse)),
         source=fields.get("source", lock_source),
     )
     fields.close()
@@ -126,6 +201,8 @@ def _package(node: Node) -> LockedPackage:
         node.document.report((*node.path, "registry"), "is missing, and so is 'source'")
     elif "registry" in fields and "source" in fields:
         node.document.report((*node.path, "source"), "stands beside 'registry': a release is from one place")
+    if key != package.key:
+        node.fail(f"has the base and slot of {package.key}")
     return package
 
 
@@ -140,16 +217,23 @@ def _blob(node: Node) -> Blob:
 
 def _check_references(node: Node, lock: Lock) -> None:
     """Everything that is named must be locked."""
+    report = node.document.report
+    if lock.base is not None and lock.bases:
+        report(("bases",), "a lock has 'base' or 'bases', not both")
+    for path, entries in (("adapters", lock.adapters), ("packages", lock.packages)):
+        for key, entry in entries.items():
+            if (entry.base is None) != (not lock.bases) or (entry.base is not None and entry.base not in lock.bases):
+                report((path, str(key)), f"is for base {entry.base}, which is not locked")
     for alias, adapter in lock.adapters.items():
-        if adapter.requirement.name not in lock.packages:
-            node.document.report(("adapters", str(alias)), f"{adapter.requirement.name} is not among the packages")
-    for name, package in lock.packages.items():
+        if adapter.key not in lock.packages:
+            report(("adapters", str(alias)), f"{adapter.key} is not among the packages")
+    for key, package in lock.packages.items():
         for requirement in package.requires:
-            if requirement.name not in lock.packages:
-                node.document.report(("packages", str(name), "requires"), f"{requirement.name} is not locked")
+            keys = (package_key(requirement.name, package.base, slot) for slot in (package.slot, None))
+            if not any(key in lock.packages for key in keys):
+                report(("packages", key, "requires"), f"{requirement.name} is not locked")
     if not node.document.faults:
-        known = {name for name, _ in lock.names()}
         for composed, composition in lock.compose.items():
-            for leaf in leaves(composition):
-                if leaf not in known:
-                    node.document.report(("compose", composed), f"{leaf!r} is not locked")
+            unknown = lock.unknown(composition)
+            if unknown is not None:
+                report(("compose", composed), f"{unknown!r} is not locked")

@@ -7,13 +7,16 @@ from typing import Final
 
 from adpm import limits
 from adpm.core.composition import leaves, parse_composition
+from adpm.core.files import LOCK_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
 from adpm.core.source import is_source, parse_source
-from adpm.errors import UsageError
+from adpm.errors import DocumentError, Fault, UsageError
 from adpm.formats.card import language, license_, metric, task
+from adpm.formats.conflict import markers
 from adpm.formats.reader import Fields, Node, list_of, map_of, parsed, text
+from adpm.formats.rules import rules_fields
 from adpm.formats.source import wanted_source
 from adpm.formats.yaml import YamlDocument, open_yaml
 
@@ -41,6 +44,7 @@ def read_manifest(data: bytes, source: str) -> Manifest:
 
 def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
     """The manifest and the document it was read from, for those who edit it."""
+    _check_merged(data, source)
     document = open_yaml(data, source=source, code="manifest-invalid", limit=limits.MANIFEST_BYTES)
     if document.root.value is None:
         return Manifest(), document
@@ -50,19 +54,31 @@ def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
     return manifest, document
 
 
+def _check_merged(data: bytes, source: str) -> None:
+    conflicts = markers(data)[: limits.DOCUMENT_FAULTS]
+    if conflicts:
+        faults = [Fault("", "git's conflict marker: two sides were not merged", line) for line in conflicts]
+        hint = f"settle {source} by hand first; then 'adpm lock' settles {LOCK_FILE}"
+        raise DocumentError("manifest-invalid", source, faults, hint=hint)
+
+
 def _manifest(node: Node) -> Manifest:
     fields = node.fields()
     manifest = Manifest(
         base=fields.get("base", _base),
+        bases=fields.get("bases", map_of(Alias.parse, _base), default={}),
         registries=fields.get("registries", list_of(_registry, most=limits.REGISTRIES), default=()),
         adapters=fields.get("adapters", _adapters, default=()),
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
         package=fields.get("package", _package),
+        rules=rules_fields(fields),
     )
     fields.close()
     if not node.document.faults:
         _check_registries(node, manifest)
+        _check_bases(node, manifest)
         _check_compositions(node, manifest)
+        _check_exclusions(node, manifest)
     return manifest
 
 
@@ -109,15 +125,22 @@ def _wanted(node: Node) -> Wanted:
     fields = node.fields()
     kind = _source_kind(node, fields)
     if kind is not None:
-        wanted = Wanted(alias, wanted_source(node, fields, kind), line=node.line)
+        source = wanted_source(node, fields, kind)
+        base, slot = _place(fields)
         fields.close()
-        return wanted
+        return Wanted(alias, source, None, base, slot, node.line)
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
+    base, slot = _place(fields)
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
-    return Wanted(alias, requirement, registry, node.line)
+    return Wanted(alias, requirement, registry, base, slot, node.line)
+
+
+def _place(fields: Fields) -> tuple[str | None, str | None]:
+    """The base and the slot that an adapter is for."""
+    return fields.get("base", parsed(Alias.parse)), fields.get("slot", parsed(Alias.parse))
 
 
 def _source_kind(node: Node, fields: Fields) -> str | None:
@@ -167,6 +190,18 @@ def _check_registries(node: Node, manifest: Manifest) -> None:
             )
 
 
+def _check_bases(node: Node, manifest: Manifest) -> None:
+    if manifest.base is not None and manifest.bases:
+        node.document.report(("bases",), "a project has 'base' or 'bases', not both")
+    declared = f"; declared are {', '.join(manifest.bases)}" if manifest.bases else ""
+    for wanted in manifest.adapters:
+        path = ("adapters", str(wanted.alias))
+        if wanted.base is None and manifest.bases:
+            node.document.report(path, f"does not say which base it is for{declared}")
+        elif wanted.base is not None and wanted.base not in manifest.bases:
+            node.document.report(path, f"no base named {wanted.base!r} is declared under bases{declared}")
+
+
 def _check_compositions(node: Node, manifest: Manifest) -> None:
     """Names that can only be aliases must be declared; names with a ``/`` may be packages that the lock will bring."""
     aliases = {str(wanted.alias) for wanted in manifest.adapters}
@@ -174,6 +209,13 @@ def _check_compositions(node: Node, manifest: Manifest) -> None:
         for leaf in dict.fromkeys(leaves(composition)):
             if leaf not in aliases and not _may_be_package(leaf):
                 node.document.report(("compose", str(name)), f"{leaf!r} is no alias under adapters")
+
+
+def _check_exclusions(node: Node, manifest: Manifest) -> None:
+    """What the project itself wants can't be excluded: that is for what releases require."""
+    for wanted in manifest.adapters:
+        if isinstance(wanted.requirement, Requirement) and wanted.requirement.name in manifest.rules.exclude:
+            node.document.report(("exclude",), f"{wanted.requirement.name} is wanted under adapters.{wanted.alias}")
 
 
 def _may_be_package(leaf: str) -> bool:

@@ -5,6 +5,7 @@ Reads the headers and a few hundred values, never the whole weights.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +13,24 @@ from typing import Any, Final, cast
 
 from adpm import limits
 from adpm.core.base import Shape, Sketch, half, positions, shape_of_config
+from adpm.core.names import Digest
 from adpm.errors import NotFoundError
-from adpm.formats.json import open_json
+from adpm.formats.json import canonical, open_json
 from adpm.formats.reader import Node, text
 from adpm.formats.safetensors import Tensor, read_header_of_file
 
-__all__ = ["read_model"]
+__all__ = ["read_model", "read_tokenizer"]
 
 _DTYPES: Final = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _UNPACK: Final = {"F64": "<d", "F32": "<f", "F16": "<e"}
 _COARSE_FIRST: Final = ("BF16", "F16", "F32", "F64")
 _SINGLE: Final = "model.safetensors"
 _SHARDED: Final = "model.safetensors.index.json"
+# A tokenizer is the first of these sets of which a file is there.
+_TOKENIZERS: Final = (
+    ("tokenizer.json",),
+    ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
 
 
 def read_model(directory: Path) -> tuple[Shape, Sketch | None]:
@@ -50,6 +57,20 @@ def read_model(directory: Path) -> tuple[Shape, Sketch | None]:
     dtype = min(dtypes, key=_COARSE_FIRST.index)
     values = tuple(half(_value(*places[name], flat)) for name, flat in chosen)
     return shape, Sketch(_DTYPES[dtype], values)
+
+
+def read_tokenizer(directory: Path) -> Digest | None:
+    """The digest of the tokenizer in ``directory``: of the canonical JSON of its files' digests; None without one."""
+    for names in _TOKENIZERS:
+        files = [directory / name for name in names if (directory / name).is_file()]
+        if files:
+            return Digest.of(canonical({file.name: _digest(file) for file in files}))
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json_object(path: Path, need: str | None = None) -> Mapping[str, Any]:

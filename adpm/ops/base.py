@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from adpm.core.base import BaseIdentity
 from adpm.core.manifest import BaseSource
 from adpm.errors import UsageError
-from adpm.formats.model import read_model
+from adpm.formats.model import read_model, read_tokenizer
 from adpm.ops.project import Project
 
-__all__ = ["hub_snapshot", "identify", "project_base"]
+__all__ = ["base_directory", "hub_snapshot", "identify", "project_bases"]
 
 
-def project_base(project: Project) -> BaseIdentity | None:
-    """The base that ``project`` declares; None where it declares none."""
-    base = project.manifest.base
-    return None if base is None else identify(base, project.root)
+def project_bases(project: Project) -> dict[str | None, BaseIdentity | None]:
+    """The bases that ``project`` declares, by name, with their tokenizers.
+
+    One that stands under ``base:`` has the name None; so has the one that is not known, where none is declared.
+    """
+    manifest = project.manifest
+    if manifest.bases:
+        return {name: _with_tokenizer(base, project.root) for name, base in manifest.bases.items()}
+    return {None: None if manifest.base is None else _with_tokenizer(manifest.base, project.root)}
+
+
+def _with_tokenizer(base: BaseSource, relative_to: Path) -> BaseIdentity:
+    directory = base_directory(base, relative_to)
+    found = identify(base, relative_to)
+    return found if directory is None else replace(found, tokenizer=read_tokenizer(directory))
 
 
 def identify(base: BaseSource, relative_to: Path) -> BaseIdentity:
@@ -25,21 +37,23 @@ def identify(base: BaseSource, relative_to: Path) -> BaseIdentity:
 
     ``base.path`` is relative to ``relative_to``. Without one, a snapshot in the Hugging Face Hub's cache will do.
     """
-    if base.path is not None:
-        directory = relative_to / Path(base.path).expanduser()
-        if not directory.is_dir():
-            raise UsageError(
-                "base-not-found",
-                f"the base's directory {base.path} does not exist",
-                hint="correct base.path in adapter.yaml, or name the base by its model id alone",
-            )
-    else:
-        found = None if base.model is None else hub_snapshot(base.model, base.revision or "main")
-        if found is None:
-            return BaseIdentity(base.model, base.revision, None, None)
-        directory = found
-    shape, sketch = read_model(directory)
+    directory = base_directory(base, relative_to)
+    shape, sketch = (None, None) if directory is None else read_model(directory)
     return BaseIdentity(base.model, base.revision, shape, sketch)
+
+
+def base_directory(base: BaseSource, relative_to: Path) -> Path | None:
+    """Where the files of ``base`` lie on this machine; None if they don't."""
+    if base.path is None:
+        return None if base.model is None else hub_snapshot(base.model, base.revision or "main")
+    directory = relative_to / Path(base.path).expanduser()
+    if not directory.is_dir():
+        raise UsageError(
+            "base-not-found",
+            f"the base's directory {base.path} does not exist",
+            hint="correct base.path in adapter.yaml, or name the base by its model id alone",
+        )
+    return directory
 
 
 def hub_snapshot(model: str, revision: str) -> Path | None:

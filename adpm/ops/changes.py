@@ -12,9 +12,9 @@ __all__ = ["changes"]
 
 
 def changes(before: Lock | None, after: Lock) -> Iterator[Changed]:
-    """Packages added, removed or moved to another version, by name."""
+    """Packages added, removed or moved to another version, by key, which stands for the name."""
     old = {} if before is None else before.packages
-    for name in sorted({*old, *after.packages}, key=str):
-        was, now = old.get(PackageName(name)), after.packages.get(PackageName(name))
+    for key in sorted({*old, *after.packages}):
+        was, now = old.get(key), after.packages.get(key)
         if was is None or now is None or was.manifest != now.manifest:
-            yield Changed(PackageName(name), None if was is None else was.version, None if now is None else now.version)
+            yield Changed(PackageName(key), None if was is None else was.version, None if now is None else now.version)

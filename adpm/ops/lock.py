@@ -8,33 +8,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from adpm import limits
-from adpm.core.composition import leaves
+from adpm.core.base import BaseIdentity
 from adpm.core.events import Changed, Listener, ignore
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
-from adpm.core.manifest import Wanted
+from adpm.core.moment import moment_of
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.settings import connections
 from adpm.core.source import Source, as_wanted
-from adpm.errors import CompositionError, LockOutdatedError, NoSolutionError, UsageError
-from adpm.ops.base import project_base
+from adpm.errors import CompositionError, DocumentError, LockOutdatedError, NoSolutionError, UsageError
+from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
 from adpm.ops.changes import changes
+from adpm.ops.choose import Choice, choose, registry_pins
 from adpm.ops.direct import Direct, take
+from adpm.ops.merge import Merge, read_conflict
 from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
-from adpm.resolve import problem
-from adpm.resolve.solve import resolve
 from adpm.store.parallel import in_parallel
 from adpm.store.store import Batch, Store
 
-__all__ = ["Locked", "lock"]
+__all__ = ["Locked", "lock", "moment_now", "registries_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,47 +50,126 @@ def lock(
     project: Project,
     store: Store,
     *,
-    update: Collection[PackageName] | None = None,
+    update: Collection[str] | None = None,
     offline: bool = False,
+    now: datetime | None = None,
     listener: Listener = ignore,
 ) -> Locked:
     """The lock that belongs to ``project``.
 
-    A lock that already belongs to the manifest is kept without asking a registry. ``update`` names the packages that
-    may move to newer releases; an empty collection: all of them; None: only what must.
+    A lock that already belongs to the manifest is kept without asking a registry. ``update``: the keys of the packages
+    that may move to newer releases; an empty collection: all of them; None: only what must. An ``exclude-newer`` that
+    is an age counts back from ``now`` (None: the clock), in every resolution anew.
+    A lock with git's conflict markers is resolved: out of what the two sides have locked where that goes together, else
+    with the registries, what the sides agree on being preferred.
     """
-    before = project.lock()
-    if before is not None and update is None and not any(out_of_date(project, before, store)):
+    conflict = None if update is not None else read_conflict(project.lock_bytes() or b"")
+    if conflict is not None:
+        return _settled(project, store, conflict, offline=offline, now=now, listener=listener)
+    before, whole = _previous(project)
+    if before is not None and whole and update is None and not any(out_of_date(project, before, store)):
         return Locked(before, ())
+    after = _resolved(project, store, before, update=update, offline=offline, now=now, listener=listener)
+    return _told(before, after, listener)
+
+
+def _previous(project: Project) -> tuple[Lock | None, bool]:
+    """The lock, and whether all is in it that it names: git's merge of the lines of two locks may have lost some."""
+    try:
+        return project.lock(), True
+    except DocumentError as error:
+        if error.code != "lock-invalid":
+            raise
+        return project.lock(references=False), False  # raises the same where more is wrong
+
+
+def _settled(
+    project: Project, store: Store, conflict: Merge, *, offline: bool, now: datetime | None, listener: Listener
+) -> Locked:
+    """The lock out of two sides; ``changes`` are those to our side."""
+    bases = conflict.known_bases(project_bases(project))
+    before = replace(conflict.ours, packages=conflict.preferred())
+    try:
+        packages = conflict.chosen(project, bases)
+    except NoSolutionError:
+        after = _resolved(project, store, before, offline=offline, now=now, listener=listener)
+    else:
+        after = _assembled(project, bases, {}, packages, conflict.moment())
+    return _told(conflict.ours, after, listener)
+
+
+def _told(before: Lock | None, after: Lock, listener: Listener) -> Locked:
+    found = tuple(changes(before, after))
+    for change in found:
+        listener(change)
+    return Locked(after, found)
+
+
+def _resolved(
+    project: Project,
+    store: Store,
+    before: Lock | None,
+    *,
+    update: Collection[str] | None = None,
+    offline: bool,
+    now: datetime | None,
+    listener: Listener,
+) -> Lock:
+    """The lock out of what the registries and the direct sources have, ``before`` being preferred."""
     if offline:
         raise LockOutdatedError(
             "lock-outdated",
             "adapter.lock does not belong to adapter.yaml, and resolving it anew needs the registries",
             hint="run the command once without --offline",
         )
-    chain = open_chain(project)
-    base = project_base(project)
     direct = _directs(project, before, update, store, listener)
-    source = _Source(chain, project, direct)
-    kept = _kept(before, update)
+    source = _Source(open_chain(project), project, direct)
+    bases, moment = project_bases(project), moment_now(project, now)
     try:
-        resolution = resolve(problem.Problem(_wanted(project, direct), base, kept), source)
+        choices = choose(
+            project,
+            source,
+            {alias: found.listing for alias, found in direct.items()},
+            bases,
+            before=before,
+            update=update,
+            moment=moment,
+        )
     except NoSolutionError as error:
         error.cause = "\n".join([error.cause or "", *_said_of_sources(error.cause or "", direct)])
         raise
+    return _assembled(project, bases, direct, _pin(source, store, before, choices), moment)
+
+
+def moment_now(project: Project, now: datetime | None = None) -> str | None:
+    """The moment that the project's ``exclude-newer`` means at ``now``; None if it has none."""
+    cutoff = project.manifest.rules.exclude_newer
+    return None if cutoff is None else moment_of(cutoff, now or datetime.now(UTC))
+
+
+def _assembled(
+    project: Project,
+    bases: Mapping[str | None, BaseIdentity | None],
+    direct: Mapping[Alias, Direct],
+    packages: Mapping[str, LockedPackage],
+    moment: str | None,
+) -> Lock:
     after = Lock(
-        base=base,
-        adapters={
-            wanted.alias: LockedAdapter(_asked(wanted, direct), wanted.registry) for wanted in project.manifest.adapters
-        },
+        base=bases.get(None),
+        bases={name: base for name, base in bases.items() if name is not None and base is not None},
+        adapters=_adapters(project, direct),
         compose=dict(project.manifest.compose),
-        packages=_pin(source, store, before, list(resolution.chosen.values())),
+        packages=packages,
+        rules=project.manifest.rules,
+        before=moment,
     )
     _check_compositions(after)
-    found = tuple(changes(before, after))
-    for change in found:
-        listener(change)
-    return Locked(after, found)
+    return after
+
+
+def registries_of(project: Project) -> _Source:
+    """Whom the resolver asks for a project without direct sources."""
+    return _Source(open_chain(project), project, {})
 
 
 class _Source:
@@ -97,65 +177,73 @@ class _Source:
 
     def __init__(self, chain: Chain, project: Project, direct: Mapping[Alias, Direct]) -> None:
         self.chain = chain
-        self.direct = {found.listing.name: found for found in direct.values()}
-        self.pins: dict[PackageName, str] = {}
+        self.rules = project.manifest.rules
+        self.direct: dict[tuple[PackageName, str | None], Direct] = {}
+        self.pins = registry_pins(project)
         for wanted in project.manifest.adapters:
             if not isinstance(wanted.requirement, Requirement):
-                continue
-            name, registry = wanted.requirement.name, wanted.registry
-            if registry is not None and self.pins.setdefault(name, registry) != registry:
-                raise UsageError(
-                    "registry-pins-differ",
-                    f"{MANIFEST_FILE} wants {name} from {self.pins[name]} and from {registry}",
-                    hint="name one registry for it; a project holds one release of a package",
-                )
+                self.direct[direct[wanted.alias].listing.name, wanted.slot] = direct[wanted.alias]
 
-    def candidates(self, name: PackageName) -> Sequence[Listing]:
-        if name in self.direct:
-            return [self.direct[name].listing]
+    def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]:
+        if (name, slot) in self.direct:
+            return [self.direct[name, slot].listing]
         return self.chain.find(name, self.pins.get(name)).listings
 
-    def pin(self, listing: Listing, batch: Batch) -> LockedPackage:
-        """The lock's entry for ``listing``, after its card and its index entry were found to agree."""
-        if listing.name in self.direct:
-            return self.direct[listing.name].locked
+    def pin(self, choice: Choice, batch: Batch) -> LockedPackage:
+        """The lock's entry for a release, after its card and its index entry were found to agree."""
+        listing = choice.listing
+        direct = self.direct.get((listing.name, choice.slot))
+        if direct is not None:
+            return self.amended(direct.locked, choice)
         registry = self.chain.find(listing.name, self.pins.get(listing.name)).registry
         confirmed = registry.confirmed(listing)
         release = confirmed.release
         batch.put([confirmed.manifest_data], release.manifest)
         batch.put([confirmed.card_data], release.card)
-        return LockedPackage(
+        package = LockedPackage(
             name=listing.name,
             version=listing.version,
             registry=registry.name,
             manifest=release.manifest,
             card=release.card,
             files=release.files,
-            requires=listing.requires,
         )
+        return self.amended(package, choice)
+
+    def amended(self, package: LockedPackage, choice: Choice) -> LockedPackage:
+        """The entry with the base and slot that it was chosen for, requiring what it does in this project."""
+        requires = self.rules.amended(choice.listing.requires)
+        return replace(package, requires=requires, base=choice.base, slot=choice.slot)
+
+    def still(self, known: LockedPackage) -> bool:
+        """Whether a locked package is still taken from where it was."""
+        direct = self.direct.get((known.name, known.slot))
+        if direct is not None or known.source is not None:
+            return direct is not None and direct.source == known.source
+        return self.chain.find(known.name, self.pins.get(known.name)).registry.name == known.registry
 
 
 def _directs(
-    project: Project, before: Lock | None, update: Collection[PackageName] | None, store: Store, listener: Listener
+    project: Project, before: Lock | None, update: Collection[str] | None, store: Store, listener: Listener
 ) -> dict[Alias, Direct]:
     """What the direct sources hold, by alias. A commit that is locked is kept, unless its package may move."""
     kept: dict[Source, Source] = {}
     if before is not None and (update is None or update):
         for package in before.packages.values():
-            if package.source is not None and (update is None or package.name not in update):
+            if package.source is not None and (update is None or package.key not in update):
                 kept[as_wanted(package.source)] = package.source
     found: dict[Alias, Direct] = {}
-    names: dict[PackageName, Source] = {}
+    names: dict[tuple[PackageName, str | None], Source] = {}
     for wanted in project.manifest.adapters:
         if isinstance(wanted.requirement, Requirement):
             continue
         direct = take(kept.get(wanted.requirement, wanted.requirement), project.root, store, listener)
         name = direct.listing.name
-        if names.setdefault(name, wanted.requirement) != wanted.requirement:
+        if names.setdefault((name, wanted.slot), wanted.requirement) != wanted.requirement:
             raise UsageError(
                 "sources-differ",
-                f"{MANIFEST_FILE} takes {name} from {names[name]} and from {wanted.requirement}",
-                hint="take it from one of them; a project holds one release of a package",
+                f"{MANIFEST_FILE} takes {name} from {names[name, wanted.slot]} and from {wanted.requirement}",
+                hint="take it from one of them, or give one of them a 'slot' of its own",
             )
         found[wanted.alias] = direct
     return found
@@ -169,78 +257,45 @@ def _said_of_sources(cause: str, direct: Mapping[Alias, Direct]) -> Iterator[str
             yield f"{listing.name} {listing.version} is taken from {found.source}."
 
 
-def _asked(wanted: Wanted, direct: Mapping[Alias, Direct]) -> Requirement:
-    """What the lock says was asked for: of a direct source, the package that it holds."""
-    if isinstance(wanted.requirement, Requirement):
-        return wanted.requirement
-    return Requirement(direct[wanted.alias].listing.name)
+def _adapters(project: Project, direct: Mapping[Alias, Direct]) -> dict[Alias, LockedAdapter]:
+    """What was asked for: of a direct source, the package that it holds."""
+    out = {}
+    for wanted in project.manifest.adapters:
+        asked = wanted.requirement
+        requirement = asked if isinstance(asked, Requirement) else Requirement(direct[wanted.alias].listing.name)
+        out[wanted.alias] = LockedAdapter(requirement, wanted.registry, wanted.base, wanted.slot)
+    return out
 
 
-def _pinned(wanted: Wanted, direct: Mapping[Alias, Direct]) -> Requirement:
-    """What the resolver is to choose: of a direct source, the one release that it holds."""
-    if isinstance(wanted.requirement, Requirement):
-        return wanted.requirement
-    listing = direct[wanted.alias].listing
-    return Requirement(listing.name, digest=listing.manifest.digest)
-
-
-def _wanted(project: Project, direct: Mapping[Alias, Direct]) -> tuple[problem.Wanted, ...]:
-    lines = project.manifest_bytes.decode("utf-8").splitlines()
-    return tuple(
-        problem.Wanted(
-            _pinned(wanted, direct),
-            where=f"{MANIFEST_FILE}:{wanted.line}",
-            text=lines[wanted.line - 1].strip() if wanted.line else str(wanted.requirement),
-        )
-        for wanted in project.manifest.adapters
-    )
-
-
-def _kept(before: Lock | None, update: Collection[PackageName] | None) -> dict[PackageName, problem.Locked]:
-    """What the resolver should prefer: everything locked, but for what may move."""
-    if before is None or (update is not None and not update):
-        return {}
-    return {
-        name: problem.Locked(package.version, package.manifest.digest)
-        for name, package in before.packages.items()
-        if update is None or name not in update
-    }
-
-
-def _pin(source: _Source, store: Store, before: Lock | None, chosen: list[Listing]) -> dict[PackageName, LockedPackage]:
+def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choice]) -> dict[str, LockedPackage]:
     """Lock entries for the chosen releases; what was locked before is not fetched again."""
-    packages: dict[PackageName, LockedPackage] = {}
-    new: list[Listing] = []
-    for listing in chosen:
-        known = None if before is None else before.packages.get(listing.name)
-        if known is not None and known.manifest == listing.manifest and _same_registry(source, known):
-            packages[listing.name] = known
+    packages: dict[str, LockedPackage] = {}
+    new: list[Choice] = []
+    for choice in choices:
+        known = None if before is None else before.packages.get(choice.key)
+        if known is not None and known.manifest == choice.listing.manifest and source.still(known):
+            packages[choice.key] = source.amended(known, choice)
         else:
-            new.append(listing)
+            new.append(choice)
 
     with store.batch() as batch:
 
-        def pin(listing: Listing) -> None:
-            packages[listing.name] = source.pin(listing, batch)
+        def pin(choice: Choice) -> None:
+            packages[choice.key] = source.pin(choice, batch)
 
         in_parallel(pin, new, threads=connections(), first=limits.CONNECTIONS_FIRST)
     return dict(sorted(packages.items()))
 
 
-def _same_registry(source: _Source, known: LockedPackage) -> bool:
-    if known.name in source.direct or known.source is not None:
-        return known.name in source.direct and source.direct[known.name].source == known.source
-    return source.chain.find(known.name, source.pins.get(known.name)).registry.name == known.registry
-
-
 def _check_compositions(lock: Lock) -> None:
-    known = [name for name, _ in lock.names()]
     for name, composition in lock.compose.items():
-        unknown = [leaf for leaf in leaves(composition) if leaf not in known]
-        if unknown:
+        unknown = lock.unknown(composition)
+        if unknown is not None:
+            known = [name for base in lock.bases or (None,) for name, _ in lock.names(base)]
+            apart = f"; only adapters for one base can act together: {', '.join(lock.bases)}" if lock.bases else ""
             raise CompositionError(
                 "composition-unknown-name",
-                f"compose.{name} uses {unknown[0]!r}, which is not locked",
+                f"compose.{name} uses {unknown!r}, which is not locked{' for that base' if lock.bases else ''}",
                 cause=f"{name}: {composition}",
-                hint=f"names that can be used: {', '.join(known) or 'none'}",
+                hint=f"names that can be used: {', '.join(dict.fromkeys(known)) or 'none'}{apart}",
             )

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Self
 
 from adpm import limits
+from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
-from adpm.core.lock import Lock, LockedAdapter
-from adpm.core.manifest import Manifest
+from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.manifest import BaseSource, Manifest, Wanted
+from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
 from adpm.core.source import as_wanted
 from adpm.errors import DocumentError, LockOutdatedError, NotFoundError
+from adpm.formats.conflict import markers
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
 from adpm.ops.root import find_root
 from adpm.store.durable import replace
 
-__all__ = ["Project", "differences", "read_bounded"]
+__all__ = ["Project", "differences", "meets", "read_bounded"]
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -56,6 +61,10 @@ class Project:
         """This project with another manifest, not yet written."""
         return type(self)(self.root, read_manifest(data, MANIFEST_FILE), data)
 
+    def ruled(self, rules: Rules) -> Self:
+        """This project as if its manifest said ``rules``; what is written there stays."""
+        return replaced(self, manifest=replaced(self.manifest, rules=rules))
+
     @property
     def manifest_path(self) -> Path:
         return self.root / MANIFEST_FILE
@@ -64,17 +73,23 @@ class Project:
     def lock_path(self) -> Path:
         return self.root / LOCK_FILE
 
-    def lock(self) -> Lock | None:
-        """The lock as it lies on the disk; None where there is none."""
-        try:
-            data = read_bounded(self.lock_path, limits.LOCK_BYTES)
-        except FileNotFoundError:
+    def lock(self, *, references: bool = True) -> Lock | None:
+        """The lock as it lies on the disk; None where there is none. ``references``: see ``read_lock``."""
+        data = self.lock_bytes()
+        if data is None:
             return None
         try:
-            return read_lock(data, LOCK_FILE)
+            return read_lock(data, LOCK_FILE, references=references)
         except DocumentError as error:
-            error.hint = f"restore {LOCK_FILE} from version control, or remove it and run 'adpm lock'"
+            if error.code == "lock-invalid" and not markers(data):
+                error.hint = f"restore {LOCK_FILE} from version control, or remove it and run 'adpm lock'"
             raise
+
+    def lock_bytes(self) -> bytes | None:
+        try:
+            return read_bounded(self.lock_path, limits.LOCK_BYTES)
+        except FileNotFoundError:
+            return None
 
     def need_lock(self) -> Lock:
         lock = self.lock()
@@ -99,11 +114,12 @@ class Project:
 
 def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
     """How the lock does not belong to the manifest, a sentence each; nothing where it does. Asks no network."""
-    base, locked = manifest.base, lock.base
-    for part in ("model", "revision"):
-        wanted, has = getattr(base, part, None), getattr(locked, part, None)
-        if wanted != has:
-            yield f"the base's {part} is {wanted or 'not named'}; the lock has {has or 'none'}"
+    for name in sorted({*manifest.bases, *lock.bases}):
+        if name not in lock.bases or name not in manifest.bases:
+            yield f"the base {name} is {'not locked' if name in manifest.bases else 'locked but no longer declared'}"
+        else:
+            yield from _base_differences(f"the base {name}", manifest.bases[name], lock.bases[name])
+    yield from _base_differences("the base", manifest.base, lock.base)
     wanted_aliases = {wanted.alias: wanted for wanted in manifest.adapters}
     for alias, wanted_adapter in wanted_aliases.items():
         adapter = lock.adapters.get(alias)
@@ -111,6 +127,8 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
             yield f"{alias} is not locked"
         elif str(wanted_adapter.requirement) != (asked := _asked(lock, adapter)):
             yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {asked}"
+        elif (adapter.base, adapter.slot) != (wanted_adapter.base, wanted_adapter.slot):
+            yield f"{alias} is for {_place(wanted_adapter)}; in the lock it is for {_place(adapter)}"
         elif adapter.registry != wanted_adapter.registry:
             yield f"{alias} asks registry {wanted_adapter.registry or 'any'}; the lock has {adapter.registry or 'any'}"
     for alias in lock.adapters:
@@ -118,13 +136,49 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
             yield f"{alias} is locked but no longer asked for"
     if dict(manifest.compose) != dict(lock.compose):
         yield "the compositions differ"
+    yield from manifest.rules.differences(lock.rules)
+    yield from _loose_ends(lock)
     declared = {registry.name for registry in manifest.registries}
     used = {package.registry for package in lock.packages.values() if package.registry is not None}
     for registry_name in sorted(used - declared):
         yield f"the lock uses registry {registry_name}, which the manifest does not declare"
 
 
+def _base_differences(what: str, wanted: BaseSource | None, locked: BaseIdentity | None) -> Iterator[str]:
+    for part in ("model", "revision"):
+        wants, has = getattr(wanted, part, None), getattr(locked, part, None)
+        if wants != has:
+            yield f"{what}'s {part} is {wants or 'not named'}; the lock has {has or 'none'}"
+
+
+def _place(entry: Wanted | LockedAdapter) -> str:
+    return f"{f'base {entry.base}' if entry.base else 'the base'}{f', slot {entry.slot}' if entry.slot else ''}"
+
+
 def _asked(lock: Lock, adapter: LockedAdapter) -> str:
     """What the manifest said when the adapter was locked."""
-    source = lock.packages[adapter.requirement.name].source
+    source = lock.packages[adapter.key].source
     return str(adapter.requirement if source is None else as_wanted(source))
+
+
+def meets(requirement: Requirement, package: LockedPackage) -> bool:
+    """Whether the locked release is one that the requirement admits."""
+    if requirement.digest is not None:
+        return requirement.digest == package.manifest.digest
+    return requirement.specifiers.contains(package.version, prereleases=True)
+
+
+def _loose_ends(lock: Lock) -> Iterator[str]:
+    """What git's merge of two locks that were right may leave: needs that are not met, packages that none needs."""
+    needs = [(str(alias), a.requirement, lock.packages[a.key]) for alias, a in lock.adapters.items()]
+    reached: set[str] = set()
+    for who, requirement, package in needs:  # grows while it is walked
+        if not meets(requirement, package):
+            yield f"{who} requires {requirement}; the lock has {package.version}"
+        if package.key not in reached:
+            reached.add(package.key)
+            name = f"{package.name} {package.version}"
+            needs += [(name, inner, lock.required(package, inner)) for inner in package.requires]
+    for key in lock.packages:
+        if key not in reached:
+            yield f"{key} is locked, but nothing requires it"

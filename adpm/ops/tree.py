@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from adpm.core.lock import Lock, LockedPackage
-from adpm.core.names import Alias, PackageName
+from adpm.core.names import Alias
 from adpm.core.requirement import Requirement
 
 __all__ = ["Branch", "Row", "rows", "tree"]
@@ -47,13 +47,13 @@ def rows(lock: Lock) -> Iterator[Row]:
 
 def tree(lock: Lock) -> tuple[Branch, ...]:
     """One branch an alias. Cycles and repetitions end in a branch that is ``seen``."""
-    shown: set[PackageName] = set()
+    shown: set[str] = set()
 
-    def grow(requirement: Requirement, alias: Alias | None) -> Branch:
-        package = lock.packages[requirement.name]
-        if package.name in shown:
+    def grow(requirement: Requirement, package: LockedPackage, alias: Alias | None) -> Branch:
+        if package.key in shown:
             return Branch(requirement, package, alias, (), seen=bool(package.requires))
-        shown.add(package.name)
-        return Branch(requirement, package, alias, tuple(grow(needed, None) for needed in package.requires))
+        shown.add(package.key)
+        inner = tuple(grow(needed, lock.required(package, needed), None) for needed in package.requires)
+        return Branch(requirement, package, alias, inner)
 
-    return tuple(grow(adapter.requirement, alias) for alias, adapter in lock.adapters.items())
+    return tuple(grow(a.requirement, lock.packages[a.key], alias) for alias, a in lock.adapters.items())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adpm.core.events import Listener, ignore
-from adpm.core.lock import LockedAdapter
-from adpm.core.names import Alias, PackageName
+from adpm.core.lock import LockedAdapter, package_key
+from adpm.core.manifest import Wanted
+from adpm.core.names import Alias
 from adpm.core.requirement import Requirement
-from adpm.core.source import Source
 from adpm.errors import NotFoundError
 from adpm.ops.lock import Locked, lock
 from adpm.ops.project import Project
@@ -18,10 +18,14 @@ __all__ = ["update"]
 
 
 def update(project: Project, store: Store, aliases: Sequence[str] = (), *, listener: Listener = ignore) -> Locked:
-    """The lock in which ``aliases`` (none: all) may move to the newest releases that the manifest allows."""
+    """The lock in which ``aliases`` (none: all) move to the newest releases that the manifest allows.
+
+    Of the others, what no alias names moves only where an updated release needs it to; what an alias names stays, and
+    the updated ones are as new as that allows.
+    """
     before = project.lock()
     locked = {} if before is None else before.adapters
-    wanted = {wanted.alias: wanted.requirement for wanted in project.manifest.adapters}
+    wanted = {wanted.alias: wanted for wanted in project.manifest.adapters}
     unknown = [alias for alias in aliases if alias not in wanted]
     if unknown:
         raise NotFoundError(
@@ -29,13 +33,13 @@ def update(project: Project, store: Store, aliases: Sequence[str] = (), *, liste
             f"adapter.yaml has no adapter {unknown[0]!r}",
             hint=f"its adapters are: {', '.join(wanted) or 'none'}",
         )
-    names = {_package(wanted[Alias(alias)], locked.get(Alias(alias))) for alias in aliases}
-    known = {name for name in names if name is not None}
+    keys = {_key(wanted[Alias(alias)], locked.get(Alias(alias))) for alias in aliases}
+    known = {key for key in keys if key is not None}
     return lock(project, store, update=known if known or not aliases else None, listener=listener)
 
 
-def _package(wanted: Requirement | Source, locked: LockedAdapter | None) -> PackageName | None:
-    """The package that an alias stands for; None for a direct source that was never locked."""
-    if isinstance(wanted, Requirement):
-        return wanted.name
-    return None if locked is None else locked.requirement.name
+def _key(wanted: Wanted, locked: LockedAdapter | None) -> str | None:
+    """The key of the package that an alias stands for; None for a direct source that was never locked."""
+    if isinstance(wanted.requirement, Requirement):
+        return package_key(wanted.requirement.name, wanted.base, wanted.slot)
+    return None if locked is None else locked.key

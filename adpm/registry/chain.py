@@ -124,13 +124,18 @@ class Chain:
             cause = (
                 "the project declares no registry" if not self._members else "every registry is for other names alone"
             )
-            hint = "declare one with 'adpm registry add NAME URL'"
+            hint, close = "declare one with 'adpm registry add NAME URL'", []
         else:
             cause = f"asked: {', '.join(str(self.registry(name)) for name in asked)}"
             close = difflib.get_close_matches(package, self._listed(asked), n=3)
             hint = f"did you mean {' or '.join(close)}?" if close else "check the spelling, or the registries"
         return NotFoundError(
-            "package-not-found", f"no registry has the package {package}", cause=cause, hint=hint, package=package
+            "package-not-found",
+            f"no registry has the package {package}",
+            cause=cause,
+            hint=hint,
+            package=package,
+            near=tuple(close),
         )
 
     def _listed(self, asked: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from adpm.core.requirement import Requirement
 from adpm.errors import AdpmError
 from adpm.resolve.fetch import Fetcher
 from adpm.resolve.package import Misfit, Package, Parsed
-from adpm.resolve.problem import Problem
+from adpm.resolve.problem import Problem, Wanted
 
 __all__ = ["AtHand", "Catalog", "NotAtHandError", "Packages"]
 
@@ -34,25 +34,37 @@ class Catalog:
         self._packages: dict[str, Package] = {}
         self._specifiers: Parsed = {}
         self._wanted: dict[str, list[Requirement]] = {}
-        for wanted in problem.wanted:
+        for wanted in (*problem.wanted, *problem.overrides):
             self._wanted.setdefault(wanted.requirement.name, []).append(wanted.requirement)
+        self._amendments: dict[str, Wanted | None] = {w.requirement.name: w for w in problem.overrides}
+        self._amendments.update(dict.fromkeys(problem.exclude))
+        self._direct = {str(wanted.requirement.name) for wanted in problem.wanted}
         self._misfit = None if problem.base is None else _misfit(problem.base)
 
     def __getitem__(self, name: str) -> Package:
         """The package, fetched if need be. Raises what the source raises, but for ``NotFoundError``."""
         package = self._packages.get(name)
         if package is None:
+            listings = self._fetcher.get(name)
             package = Package(
                 PackageName(name),
-                self._fetcher.get(name),
+                listings,
+                near=self._fetcher.near.get(name, ()),
                 wanted=self._wanted.get(name, ()),
                 locked=self.problem.locked.get(PackageName(name)),
                 prereleases=self.problem.prereleases,
                 misfit=self._misfit,
                 specifiers=self._specifiers,
+                amendments=self._amendments,
+                before=self.problem.before,
+                lowest=self._lowest(name),
             )
             self._packages[name] = package
         return package
+
+    def _lowest(self, name: str) -> bool:
+        order = self.problem.order
+        return order == "lowest" or (order == "lowest-direct" and name in self._direct)
 
     def ask(self, names: Iterable[str]) -> None:
         """Begin to fetch these, all at once."""
@@ -72,7 +84,7 @@ class Catalog:
             except AdpmError:
                 continue  # a guess may go wrong; the search asks again if it needs the answer
             place = package.best(package.candidates & package.meeting(leads[PackageName(name)]))
-            for requirement in () if place is None else package.releases[place].requires:
+            for requirement in () if place is None else package.requires(place).values():
                 leads.setdefault(requirement.name, requirement)
                 self._fetcher.ask([requirement.name])
 

@@ -43,7 +43,16 @@ def no_solution(problem: Problem, packages: AtHand, refuted: Refuted) -> NoSolut
     facts = leaves(proof)
     blamed = [w for w in problem.wanted if any(leaf.why is w for leaf in facts)]
     changes = [_change(w, (blamed, problem.wanted), packages, trials) for w in blamed]
-    return _error(_told(proof, words), blamed, [*changes, *_suggestions(facts, packages)], "one of these may help:")
+    overrides = [w for w in problem.overrides if any(_rests_on(leaf, w, packages) for leaf in facts)]
+    ways = [*changes, *(f"change the override in {w.where}" for w in overrides), *_suggestions(facts, packages)]
+    return _error(_told(proof, words), [*blamed, *overrides], ways, "one of these may help:")
+
+
+def _rests_on(leaf: Leaf, override: Wanted, packages: Packages) -> bool:
+    """Whether a fact is true of what the project says in place of the releases."""
+    if isinstance(leaf.why, Depends):
+        return packages[leaf.why.name].amendment(leaf.why.other) is override
+    return isinstance(leaf.why, Unmet) and packages[leaf.why.name].amendment(leaf.why.requirement.name) is override
 
 
 def _error(told: list[str], blamed: Sequence[Wanted], ways: Iterable[str | None], title: str) -> NoSolutionError:
@@ -63,9 +72,16 @@ def _error(told: list[str], blamed: Sequence[Wanted], ways: Iterable[str | None]
 def _told(proof: Node, words: Words) -> list[str]:
     if len(steps(proof)) <= _STEPS:
         return prose(proof, words)
-    facts = sorted({words.why(leaf.why) for leaf in leaves(proof)})
+    facts = list(dict.fromkeys(words.why(leaf.why) for leaf in sorted(leaves(proof), key=_place)))
     more = [f"  and {len(facts) - _FACTS} more"] if len(facts) > _FACTS else []
     return ["These facts contradict each other:", *(f"  {fact}" for fact in facts[:_FACTS]), *more]
+
+
+def _place(leaf: Leaf) -> tuple[bool, str, int]:
+    """By package and its oldest release that is meant; the project's own lines last."""
+    if isinstance(leaf.why, Wanted):
+        return True, leaf.why.where, 0
+    return False, leaf.why.name, leaf.why.releases & -leaf.why.releases
 
 
 def _change(wanted: Wanted, contexts: Iterable[Sequence[Wanted]], packages: Packages, trials: Trials) -> str | None:
@@ -86,7 +102,14 @@ def _suggestions(facts: Sequence[Leaf], packages: Packages) -> Iterator[str]:
         if isinstance(leaf.why, Excluded):
             yield _admit(leaf.why, facts, packages)
         elif isinstance(leaf.why, Wanted | Unmet) and not packages[leaf.why.requirement.name].known:
-            yield f"check the name {leaf.why.requirement.name}, or add a registry that has it"
+            name, near = leaf.why.requirement.name, packages[leaf.why.requirement.name].near
+            meant = f"did you mean {' or '.join(near)}? If not," if near else f"check the name {name}, or"
+            yield f"{meant} add a registry that has {name if near else 'it'}"
+        elif isinstance(leaf.why, Unmet) and packages[leaf.why.name].amendment(leaf.why.requirement.name) is None:
+            other = packages[leaf.why.requirement.name]
+            if other.versions:
+                what = f"overrides: ['{other.name} =={other.versions[-1]}']"
+                yield f"if {leaf.why.name} asks too much, say what it gets in adapter.yaml: {what}"
 
 
 def _admit(excluded: Excluded, facts: Sequence[Leaf], packages: Packages) -> str:
@@ -103,5 +126,10 @@ def _admit(excluded: Excluded, facts: Sequence[Leaf], packages: Packages) -> str
         return f"to use a yanked release, pin it in adapter.yaml: '{excluded.name} =={newest.version}'"
     if excluded.rule == "pre-release":
         return f"to use a pre-release, name one in adapter.yaml: '{excluded.name} >={newest.version}'"
+    if excluded.rule in {"newer", "undated"}:
+        when = f", published {newest.published}," if newest.published else ""
+        later = " set exclude-newer: to a later moment or" if newest.published else ""
+        pin = f"'{excluded.name}@{newest.manifest.digest}'"
+        return f"to use {excluded.name} {newest.version}{when}{later} pin it in adapter.yaml: {pin}"
     model = f" ({newest.base.model})" if newest.base.model else ""
     return f"to use {excluded.name} {newest.version}, set base: to the model it was trained for{model}"

@@ -13,11 +13,14 @@ __all__ = ["Excluded", "Fact", "Unmet"]
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """Releases that a rule shuts out, whoever asks. ``detail``: the yank's reason, or the misfit in numbers."""
+    """Releases that a rule shuts out, whoever asks.
+
+    ``detail``: the yank's reason, the misfit in numbers, or the moment before which a release must be published.
+    """
 
     name: PackageName
     releases: int
-    rule: Literal["yanked", "pre-release", "base"]
+    rule: Literal["yanked", "pre-release", "base", "newer", "undated"]
     detail: str = ""
 
 

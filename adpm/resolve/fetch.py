@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
@@ -26,6 +26,7 @@ class Fetcher:
     def __init__(self, source: Source, threads: int) -> None:
         self._source = source
         self._pool = ThreadPoolExecutor(threads, "adpm-metadata") if threads > 1 else None
+        self.near: dict[str, tuple[str, ...]] = {}  # names that may have been meant, of packages that no registry has
         self._asked: dict[str, Future[Sequence[Listing]]] = {}
         self._arrived: SimpleQueue[str] = SimpleQueue()
 
@@ -61,6 +62,7 @@ class Fetcher:
         except NotFoundError as error:
             if error.code != "package-not-found":  # a registry that is not there says nothing about its packages
                 raise
+            self.near[name] = cast("tuple[str, ...]", error.values.get("near", ()))
             return None
 
     def arrivals(self) -> Iterator[str]:

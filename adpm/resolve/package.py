@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Final
@@ -16,12 +16,13 @@ from adpm.core.names import PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.resolve.facts import Excluded
-from adpm.resolve.problem import Locked, Prereleases
+from adpm.resolve.problem import Locked, Prereleases, Wanted
 
-__all__ = ["Misfit", "Package", "Parsed", "members"]
+__all__ = ["Amendments", "Misfit", "Package", "Parsed", "members"]
 
 Parsed = dict[str, list[tuple[Specifier, Version]]]
 Misfit = Callable[[BaseIdentity], str | None]
+Amendments = Mapping[str, Wanted | None]
 
 _LINEAR: Final = 8  # up to so many releases, asking about each is as quick as a search
 
@@ -38,10 +39,13 @@ def _set(flags: Iterable[bool]) -> int:
 class Package:
     """The releases of ``name``, sorted by version and then digest; sets of them are bits (see ``versions``).
 
-    ``listings`` is None where no registry has the package. ``wanted``: the project's own requirements on it, which
-    alone can admit a pre-release or a yanked release. ``misfit`` says why an adapter for a base does not fit the
-    project's, or None; it is asked about as few releases as will do. ``specifiers`` is shared by the packages of a
-    problem: most constraints say the same, and parsing one takes as long as asking it about ten releases.
+    ``listings`` is None where no registry has the package; ``near``: names that may have been meant then. ``wanted``:
+    the project's own requirements on it, which alone can admit a pre-release or a yanked release. ``misfit`` says why
+    an adapter for a base does not fit the project's, or None; it is asked about as few releases as will do.
+    ``specifiers`` is shared by the packages of a problem: most constraints say the same, and parsing one takes as long
+    as asking it about ten releases. ``amendments``: for some packages what stands in for all that releases require of
+    them; None: nothing does. ``before``: the moment before which a candidate was published. ``lowest``: the oldest
+    release is preferred.
     """
 
     def __init__(
@@ -49,18 +53,25 @@ class Package:
         name: PackageName,
         listings: Sequence[Listing] | None,
         *,
+        near: Sequence[str] = (),
         wanted: Sequence[Requirement] = (),
         locked: Locked | None = None,
         prereleases: Prereleases = "all",
         misfit: Misfit | None = None,
         specifiers: Parsed | None = None,
+        amendments: Amendments | None = None,
+        before: str | None = None,
+        lowest: bool = False,
     ) -> None:
         self.name = name
         self.known = listings is not None
+        self.near = near
         self.releases = _in_order(listings or ())
         self.versions = [release.version for release in self.releases]
         self.all = (1 << len(self.releases)) - 1
         self._misfit = misfit
+        self._amendments = amendments or {}
+        self._lowest = lowest
         self._specifiers = {} if specifiers is None else specifiers
         self._alike: dict[int, int] = {}
         self._met: dict[str, int] = {"": self.all}
@@ -76,10 +87,11 @@ class Package:
         self._finals = self.all & ~preliminary
         self.candidates = self.all
         self.excluded: tuple[Excluded, ...] = ()
-        if yanked or (preliminary and prereleases != "all"):
+        if yanked or (preliminary and prereleases != "all") or before is not None:
             self.excluded = (
                 *self._yanked(wanted, yanked & ~self._kept),
                 *self._preliminary(wanted, preliminary if prereleases != "all" and self._finals else 0),
+                *(() if before is None else self._newer(wanted, before)),
             )
             for exclusion in self.excluded:
                 self.candidates &= ~exclusion.releases
@@ -102,6 +114,19 @@ class Package:
                 preliminary &= ~self.meeting(requirement)
         if preliminary:
             yield Excluded(self.name, preliminary, "pre-release")
+
+    def _newer(self, wanted: Sequence[Requirement], before: str) -> Iterable[Excluded]:
+        named = 0
+        for requirement in wanted:
+            if requirement.digest is not None:
+                named |= self.meeting(requirement)
+        published = [release.published for release in self.releases]
+        newer = _set(time is not None and time >= before for time in published) & ~named
+        undated = _set(time is None for time in published) & ~named
+        if newer:
+            yield Excluded(self.name, newer, "newer", before)
+        if undated:
+            yield Excluded(self.name, undated, "undated", before)
 
     def meeting(self, requirement: Requirement) -> int:
         """The releases that meet it: ``SpecifierSet.contains`` with pre-releases, or the one with the digest."""
@@ -151,9 +176,16 @@ class Package:
         return all(version.local is None for version in self.versions)
 
     def best(self, releases: int) -> int | None:
-        """What is preferred among ``releases``: the locked one, then the newest final, then the newest."""
+        """What is preferred among ``releases``: the locked one, then the newest (or oldest) final, then the newest."""
         chosen = (releases & self._kept) or (releases & self._finals) or releases
+        if self._lowest:
+            chosen &= -chosen
         return chosen.bit_length() - 1 if chosen else None
+
+    @property
+    def kept(self) -> int:
+        """The locked release, or all of its version where the lock names no digest."""
+        return self._kept
 
     def keeps(self, releases: int) -> bool:
         """Whether the locked release is among ``releases``."""
@@ -179,12 +211,25 @@ class Package:
         return tuple(release for release in self.releases if release.version == version)
 
     def requires(self, place: int) -> dict[str, Requirement]:
-        """What the release requires, by name; what it says of one package in several places is one requirement."""
+        """What the release requires, as the project amends it, by name.
+
+        What it says of one package in several places is one requirement.
+        """
         found: dict[str, Requirement] = {}
         for requirement in self.releases[place].requires:
             other = found.get(requirement.name)
             found[requirement.name] = requirement if other is None else _both(other, requirement)
+        for name in found.keys() & self._amendments.keys() if self._amendments else ():
+            amendment = self._amendments[name]
+            if amendment is None:
+                del found[name]
+            else:
+                found[name] = amendment.requirement
         return found
+
+    def amendment(self, name: str) -> Wanted | None:
+        """The project's line that stands in for what this package's releases require of ``name``."""
+        return self._amendments.get(name)
 
     def fits(self, place: int) -> bool:
         return self._misfit is None or self._misfit(self.releases[place].base) is None

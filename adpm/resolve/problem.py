@@ -12,6 +12,7 @@ from adpm.core.base import BaseIdentity
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Resolution as Order
 
 __all__ = ["Locked", "Prereleases", "Problem", "Resolution", "Source", "Wanted"]
 
@@ -25,7 +26,8 @@ class Source(Protocol):
         """Every release of ``name``, in any order; yanked, pre-release and misfitting ones too.
 
         May block: it is called from up to ``limits.PREFETCH_THREADS`` threads at once, for different names. Raises
-        ``NotFoundError`` (``package-not-found``) if no registry has the package; other errors end the resolution if
+        ``NotFoundError`` (``package-not-found``, perhaps with the names that may have been meant as ``near``) if no
+        registry has the package; other errors end the resolution if
         the answer is needed.
         """
         ...
@@ -58,18 +60,25 @@ class Locked:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Everything the answer depends on, besides the releases. The order of ``wanted`` does not matter.
+    """Everything the answer depends on, besides the releases. The order of ``wanted`` and ``overrides`` is free.
 
     ``base``: the project's; None checks no release against it. ``locked``: what to keep where the requirements allow
     it, by package. ``prereleases``: "all" makes every release a candidate; with "if-necessary-or-explicit" the
     pre-releases of a package are candidates only if a requirement of the *project* on it names one, or if it has
-    nothing else.
+    nothing else. ``overrides``: what stands in for the requirements of releases on the package that each names, no
+    package twice. ``exclude``: packages that no release requires. ``before``: the moment before which a release must
+    have been published. ``order``: which release of a package is preferred.
     """
 
     wanted: tuple[Wanted, ...]
     base: BaseIdentity | None = None
     locked: Mapping[PackageName, Locked] = field(default_factory=dict)
     prereleases: Prereleases = "if-necessary-or-explicit"
+    overrides: tuple[Wanted, ...] = ()
+    exclude: frozenset[PackageName] = frozenset()
+    before: str | None = None
+    order: Order = "highest"
+    first: frozenset[PackageName] = frozenset()  # what is to be as new as can be, though locked packages move for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
 from nab_resolver.resolver import BaseProvider
@@ -43,7 +43,10 @@ class Provider(BaseProvider[str, int]):
     what it does depends on no thread.
     """
 
-    def __init__(self, packages: Packages) -> None:
+    def __init__(self, packages: Packages, first: Collection[str] = (), held: Mapping[str, int] | None = None) -> None:
+        """``first``: chosen before all others. ``held``: for some packages, the only releases that may be chosen."""
+        self._first = first
+        self._held = held or {}
         self.met: set[str] = set()  # the names of all packages that the search has needed to look at
         self._packages = packages
         self._ranges: Mapping[str, RangeProtocol[int]] = {}
@@ -71,7 +74,7 @@ class Provider(BaseProvider[str, int]):
         for exclusion in found.excluded:
             if exclusion.releases & left:
                 self._state(exclusion)
-        left &= found.candidates
+        left &= found.candidates & self._held.get(package, -1)
         while (place := found.best(left)) is not None:
             barred = self._barred(found, place)
             if not barred:
@@ -98,13 +101,14 @@ class Provider(BaseProvider[str, int]):
         version_range: RangeProtocol[int],
         conflict_counts: Mapping[str, int],
         culprit_counts: Mapping[str, int] | None = None,
-    ) -> tuple[int, bool, int]:
-        """What keeps conflicting first; then what the lock holds, so that it stays; then who has the least choice."""
+    ) -> tuple[int, bool, bool, int]:
+        """What keeps conflicting; then ``first``; then what the lock holds, so that it stays; then the least choice."""
         del culprit_counts
         found, releases = self.package(package), _bits(version_range)
         conflicts = conflict_counts.get(package, 0)
         return (
             -conflicts if conflicts >= _STUBBORN else 0,
+            package not in self._first,
             not found.keeps(releases),
             (releases & found.candidates).bit_count(),
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from adpm import limits
 from adpm.core.names import PackageName
-from adpm.core.release import Listing
+from adpm.core.requirement import Requirement
 from adpm.errors import BudgetError, RegistryError
 from adpm.resolve.catalog import AtHand, Catalog
 from adpm.resolve.explain import no_solution
@@ -15,6 +15,7 @@ from adpm.resolve.package import Package
 from adpm.resolve.problem import Problem, Resolution, Source
 from adpm.resolve.provider import Provider
 from adpm.resolve.search import Refuted, Selected, SpentError, search
+from adpm.resolve.settle import settle
 
 __all__ = ["resolve"]
 
@@ -28,9 +29,10 @@ def resolve(
 ) -> Resolution:
     """Choose one release of everything ``problem`` wants and of all that requires in turn, and nothing else.
 
-    What is locked stays where it may; else the newest final release is taken. The answer depends on the problem and
-    the releases alone: not on the order of either, nor on which answer came first. ``threads``: how many packages
-    are asked for at once; 1 asks in the caller's thread, right for a source with everything at hand.
+    What is locked stays where it may; else the newest final release is taken, or the oldest if so ordered. The answer
+    depends on the problem and the releases alone: not on the order of either, nor on which answer came first.
+    ``threads``: how many packages are asked for at once; 1 asks in the caller's thread, right for a source with
+    everything at hand.
 
     Raises ``NoSolutionError`` (``no-solution``) with an explanation; ``BudgetError`` (``resolver-budget``) after
     ``decisions`` choices, which says nothing of whether a solution exists; ``RegistryError`` (``version-conflict``)
@@ -40,7 +42,7 @@ def resolve(
         catalog = Catalog(problem, fetcher)
         if threads > 1:
             catalog.prefetch()
-        provider = Provider(catalog)
+        provider = Provider(catalog, problem.first)
         try:
             found = search(problem.wanted, provider, decisions)
         except SpentError as spent:
@@ -53,25 +55,26 @@ def resolve(
             ) from None
         if isinstance(found, Refuted):
             raise no_solution(problem, AtHand(catalog, provider.met), found)
-        return _resolution(problem, catalog, found)
+        return _resolution(problem, catalog, settle(problem, catalog, found, decisions))
 
 
 def _resolution(problem: Problem, catalog: Catalog, found: Selected) -> Resolution:
     chosen = {name: catalog[name].releases[place] for name, place in found.places.items()}
+    required = [r for name, place in found.places.items() for r in catalog[name].requires(place).values()]
     for name, place in found.places.items():
-        if not _identified(problem, chosen.values(), catalog[name], place):
+        if not _identified(problem, required, catalog[name], place):
             raise _conflict(catalog[name], place)
     return Resolution({PackageName(name): chosen[name] for name in sorted(chosen)}, found.decisions)
 
 
-def _identified(problem: Problem, chosen: Iterable[Listing], package: Package, place: int) -> bool:
+def _identified(problem: Problem, required: Iterable[Requirement], package: Package, place: int) -> bool:
     """Whether no other release has this version, or something names this one by its digest."""
     if len(package.twins(place)) == 1:
         return True
     digest, locked = package.releases[place].manifest.digest, problem.locked.get(package.name)
     if locked is not None and locked.digest == digest:
         return True
-    requirements = [w.requirement for w in problem.wanted] + [r for release in chosen for r in release.requires]
+    requirements = [*(wanted.requirement for wanted in problem.wanted), *required]
     return any(r.name == package.name and r.digest == digest for r in requirements)
 
 

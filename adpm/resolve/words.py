@@ -104,22 +104,36 @@ class Words:
         if why.rule == "base":
             fits = those.replace("every version", "no version", 1)
             return f"{fits} {'fits' if fits != those else 'does not fit'} your base ({why.detail})"
+        if why.rule == "newer":
+            none = those.replace("every version", "no version", 1)
+            return f"{none} was {'' if none != those else 'not '}published before {why.detail} (exclude-newer)"
+        if why.rule == "undated":
+            return f"it is not known whether {those} was published before {why.detail} (exclude-newer)"
         if why.rule == "yanked":
             return f"{those} was yanked" + (f" ({why.detail})" if why.detail else "")
         return f"{those} is a pre-release (your project does not ask for one)"
 
     def _object(self, depends: Depends) -> str:
-        """What is required, as it was written if all the releases say the same."""
+        """What is required, as it was written if all the releases say the same, or as the project overrides it."""
+        override = self._packages[depends.name].amendment(depends.other)
+        if override is not None:
+            return self._overridden(override)
         said = self._said(depends.name, depends.releases, depends.other)
         return str(said[0]) if len(said) == 1 else self.one_of(depends.other, depends.needed)
 
     def _unmet(self, unmet: Unmet) -> str:
         requirement = unmet.requirement
+        override = self._packages[unmet.name].amendment(requirement.name)
+        if override is not None:
+            return self._overridden(override)
         if len(self._said(unmet.name, unmet.releases, requirement.name)) == 1:
             return str(requirement)
         if not self._packages[requirement.name].known:
             return requirement.name
         return f"releases of {requirement.name} that do not exist, such as {requirement}"
+
+    def _overridden(self, override: Wanted) -> str:
+        return f"{override.requirement.name}, which your project overrides with {self.wanted(override)}"
 
     def _said(self, name: str, releases: int, other: str) -> list[Requirement]:
         """What these releases require of ``other``, each spelling once."""

@@ -4,48 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from functools import cached_property
+from typing import Literal, NamedTuple, NoReturn
 
 import torch
 from torch import nn
 
 from adpm.errors import AdapterError
 from adpm.runtime.part import Blueprint
-from adpm.runtime.sites import FAMILIES, Family
-from adpm.runtime.sites.family import SubLayer
+from adpm.runtime.sites import FAMILIES
+from adpm.runtime.sites.family import Attention, Family, Names, Stack, SubLayer, Tap
 
-__all__ = ["HANDLE", "Anatomy", "Site", "features", "output_embeddings"]
+__all__ = ["HANDLE", "Anatomy", "AttentionSite", "Site", "View", "features", "output_embeddings"]
 
 HANDLE = "adpm"  # the attribute under which the handle is registered
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A tensor that can be seen: an argument of the module of this absolute name, or its (first) output."""
+
+    module: str
+    when: Literal["before", "after"]
+    position: int = 0
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """A sub-layer of one layer: absolute module names of what its table names. ``name`` is AdapterHub's option."""
+    """A sub-layer of one layer: a row of its table (``SubLayer`` explains the fields) with absolute module names.
+
+    ``name`` is AdapterHub's option; ``adapters`` is where it keeps the weights, without the base's prefix; ``width``:
+    the hidden size there.
+    """
 
     name: str
     layer: int
-    hidden: str
-    norm: str
-    residual: str
-    position: int
-    keywords: tuple[str, ...]
-    adapters: str  # where AdapterHub keeps the weights, without the base's prefix
+    hidden: View
+    residual: tuple[View, ...]
+    norm: str | None
+    ends: Literal["norm", "add", "free"]
+    by_turns: bool
+    adapters: str
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionSite:
+    """An attention of one layer: ``module`` and ``linears`` ("q", "k", "v", "o" or "qkv", "o") by absolute names,
+    ``file`` the module's name in AdapterHub's files, ``prefix`` its word for it ("self", "encoder", "cross")."""
+
+    layer: int
+    module: str
+    file: str
+    prefix: str
+    linears: tuple[tuple[str, str], ...]
+    width: int
+
+
+class _Layer(NamedTuple):
+    number: int
+    path: str  # absolute
+    file: str  # in AdapterHub's files, without the base's prefix
+    last: str  # the last layer of the same stack
+    stack: Stack
+
+    def name(self, path: str) -> str:
+        return f"{self.path}.{path}".rstrip(".")
 
 
 class Anatomy:
-    """``modules``: all by their names; ``prefix``: what stands before the base's modules in a model with a head."""
+    """``modules``: all by their names; ``prefix``: what stands before the base's modules in a model with a head.
 
-    def __init__(self, model: nn.Module) -> None:
+    ``sites``: the table of the model's family, where adpm has none or a wrong one.
+    """
+
+    def __init__(self, model: nn.Module, sites: Family | None = None) -> None:
         self.model = model
         self.modules: dict[str, nn.Module] = {
             name: module for name, module in model.named_modules() if name.split(".")[0] != HANDLE
         }
-        base: nn.Module = getattr(model, "base_model", model)
-        self.base_prefix: str = getattr(model, "base_model_prefix", "")
-        self.prefix = "" if base is model or not self.base_prefix else f"{self.base_prefix}."
         self.config = getattr(model, "config", None)
         self.model_type = str(getattr(self.config, "model_type", ""))
+        self.table = FAMILIES.get(self.model_type) if sites is None else sites
+        base: nn.Module = getattr(model, "base_model", model)
+        self.base_prefix: str = getattr(model, "base_model_prefix", "")
+        named = None if self.table is None else self.table.base
+        if base is model and named and named in self.modules:
+            self.base_prefix = named
+            self.prefix = f"{named}."
+        else:
+            self.prefix = "" if base is model or not self.base_prefix else f"{self.base_prefix}."
         self.blueprints: dict[object, tuple[Blueprint, ...]] = {}  # by config: one walk for all adapters of one kind
 
     @property
@@ -54,49 +103,73 @@ class Anatomy:
         return next((p for p in self.model.parameters() if p.is_floating_point()), torch.empty(0))
 
     @property
+    def hub_prefix(self) -> str:
+        """What AdapterHub's files have before the base's modules where they were written from a model with a head."""
+        named = None if self.table is None else self.table.base
+        return f"{named or self.base_prefix}."
+
+    @property
     def hidden_size(self) -> int:
-        size = getattr(self.config, "hidden_size", None)
-        return size if isinstance(size, int) else self._unknown("its config names no hidden_size")
+        size = self._size("", "hidden_size") or (self._size(self.table.stacks[0].config, "hidden_size") if self.table else None)
+        return size or self._unknown("its config names no hidden_size")
+
+    @property
+    def embedding_size(self) -> int:
+        """The width of what the embeddings give, which is not every model's hidden size."""
+        return self._size(self.family().stacks[0].config, "embedding_size") or self.hidden_size
 
     def family(self) -> Family:
-        """The model's table; ``AdapterError`` (``family-unsupported``) where there is none or it does not fit."""
-        family = FAMILIES.get(self.model_type)
-        if family is None:
+        """The model's table; ``AdapterError`` (``family-unsupported``) where there is none."""
+        if self.table is None:
             self._unknown(f"its model type is {self.model_type!r}; known are {', '.join(sorted(FAMILIES))}")
-        if getattr(self.config, "add_cross_attention", False):
-            self._unknown("it has cross-attention")
-        return family
+        return self.table
 
     def layers(self) -> Iterator[tuple[int, str]]:
-        """Numbers and absolute names of the layers."""
-        path = self.prefix + self.family().layers
-        for number in range(len(list(self.module(path).children()))):
-            yield number, f"{path}.{number}"
+        """Numbers and absolute names of the layers, those of an encoder before those of a decoder."""
+        for layer in self._layers:
+            yield layer.number, layer.path
 
     def sites(self, name: str) -> Iterator[Site]:
-        """The sub-layers called ``name`` ("mh_adapter" or "output_adapter"), one a layer."""
-        sublayer: SubLayer = self.family().sublayers[name]
-        for number, layer in self.layers():
-            site = Site(
-                name,
-                number,
-                hidden=f"{layer}.{sublayer.hidden}",
-                norm=f"{layer}.{sublayer.norm}",
-                residual=f"{layer}.{sublayer.residual.path}".rstrip("."),
-                position=sublayer.residual.position,
-                keywords=sublayer.residual.keywords,
-                adapters=f"{layer}.{sublayer.adapters}".removeprefix(self.prefix),
-            )
-            for path in (site.hidden, site.norm, site.residual):
-                self.module(path)
-            yield site
+        """The sub-layers called ``name`` ("mh_adapter", "cross_adapter" or "output_adapter") of all layers."""
+        for layer in self._layers:
+            for sublayer in layer.stack.sublayers:
+                if sublayer.name == name and not (sublayer.optional and self._find(layer, sublayer.hidden.module) is None):
+                    yield self._site(layer, sublayer)
 
     def linears(self, location: str) -> Iterator[tuple[int, str]]:
         """Layer numbers and absolute names of the linear layers at ``location`` ("selfattn.q", "output", ...)."""
-        path = self.family().linears.get(location)
-        if path is not None:
-            for number, layer in self.layers():
-                yield number, f"{layer}.{path}"
+        yield from self._linears.get(location, ())
+
+    def attentions(self) -> Iterator[AttentionSite]:
+        """Every attention of every layer; a decoder's own comes before the one across to the encoder."""
+        for layer in self._layers:
+            for attention in self._present(layer):
+                path = self._path(layer, attention.module)
+                linears = {word: layer.name(self._path(layer, names)) for word, names in attention.linears.items()}
+                yield AttentionSite(
+                    layer.number,
+                    layer.name(path),
+                    f"{layer.file}.{layer.stack.files.get(path, path)}",
+                    attention.prefix,
+                    tuple(linears.items()),
+                    self._width(layer.stack),
+                )
+
+    def embeddings(self) -> tuple[str, str | None]:
+        """The module whose output the first layer gets; and the module in whose pass its first call is meant."""
+        found = self.family().embeddings
+        name = next((self.prefix + path for path in found.module if self.prefix + path in self.modules), None)
+        if name is None:
+            self._unknown(f"it has no module {self.prefix}{found.module[0]}")
+        return name, None if found.first_in is None else self.prefix + found.first_in
+
+    def file_name(self, name: str) -> str:
+        """What AdapterHub's files call a linear layer, without the base's prefix."""
+        layer = next((layer for layer in self._layers if name.startswith(f"{layer.path}.")), None)
+        if layer is None:
+            return name.removeprefix(self.prefix)
+        inner = name.removeprefix(f"{layer.path}.")
+        return f"{layer.file}.{layer.stack.files.get(inner, inner)}"
 
     def module(self, name: str) -> nn.Module:
         module = self.modules.get(name)
@@ -104,13 +177,98 @@ class Anatomy:
             self._unknown(f"it has no module {name}")
         return module
 
+    @cached_property
+    def _layers(self) -> tuple[_Layer, ...]:
+        out: list[_Layer] = []
+        for stack in self.family().stacks:
+            lists = next((found for path in stack.layers if (found := self._lists(path))), [])
+            paths = [f"{path}.{number}" for path in lists for number in range(len(list(self.modules[path].children())))]
+            for place, path in enumerate(paths):
+                inner = path.removeprefix(self.prefix)
+                file = inner if "*" in stack.layers[0] else f"{stack.layers[0]}.{place}"
+                out.append(_Layer(len(out), path, file, paths[-1], stack))
+        if not out:
+            self._unknown(f"it has no layers at {self.prefix}{self.family().stacks[0].layers[0]}")
+        return tuple(out)
+
+    def _lists(self, path: str) -> list[str]:
+        """The module lists that ``path`` names."""
+        before, star, after = (self.prefix + path).partition(".*.")
+        if not star:
+            return [before] if before in self.modules else []
+        groups = len(list(self.modules[before].children())) if before in self.modules else 0
+        return [f"{before}.{number}.{after}" for number in range(groups)]
+
+    @cached_property
+    def _linears(self) -> dict[str, list[tuple[int, str]]]:
+        """By location: layer numbers and absolute names."""
+        out: dict[str, list[tuple[int, str]]] = {}
+        for layer in self._layers:
+            linears = [
+                (f"selfattn.{word}", names)
+                for attention in self._present(layer)
+                for word, names in attention.linears.items()
+            ]
+            for location, names in (*linears, *layer.stack.linears.items()):
+                out.setdefault(location, []).append((layer.number, layer.name(self._path(layer, names))))
+        return out
+
+    def _present(self, layer: _Layer) -> Iterator[Attention]:
+        for attention in layer.stack.attentions:
+            if not (attention.optional and self._find(layer, attention.module) is None):
+                yield attention
+
+    def _find(self, layer: _Layer, names: Names) -> str | None:
+        """The first of ``names`` that the layer has."""
+        return next((path for path in names if layer.name(path) in self.modules), None)
+
+    def _path(self, layer: _Layer, names: Names) -> str:
+        path = self._find(layer, names)
+        return self._unknown(f"it has no module {layer.name(names[0])}") if path is None else path
+
+    def _site(self, layer: _Layer, sublayer: SubLayer) -> Site:
+        norm = None
+        if sublayer.norm:
+            path = self._path(layer, sublayer.norm)
+            norm = f"{layer.last}.{path}" if sublayer.norm_of_last else layer.name(path)
+        return Site(
+            sublayer.name,
+            layer.number,
+            self._view(layer, sublayer.hidden),
+            tuple(self._view(layer, tap) for tap in sublayer.residual),
+            norm,
+            sublayer.ends,
+            sublayer.by_turns,
+            f"{layer.file}.{sublayer.adapters}",
+            self._width(layer.stack),
+        )
+
+    def _view(self, layer: _Layer, tap: Tap) -> View:
+        return View(layer.name(self._path(layer, tap.module)), tap.when, tap.position, tap.keywords)
+
+    def _width(self, stack: Stack) -> int:
+        return self._size(stack.config, "hidden_size") or self.hidden_size
+
+    def _size(self, part: str, name: str) -> int | None:
+        config = getattr(self.config, part, None) if part else self.config
+        size = getattr(config, name, None)
+        return size if isinstance(size, int) else None
+
     def _unknown(self, why: str) -> NoReturn:
         raise AdapterError(
             "family-unsupported",
             f"adpm does not know the anatomy of {type(self.model).__name__}",
             cause=why,
-            hint="bottleneck adapters and AdapterHub's LoRA need a table of sites; PEFT's LoRA needs none",
+            hint=_HINT,
         )
+
+
+_HINT = """bottleneck adapters and AdapterHub's LoRA need a table of sites; PEFT's LoRA needs none. Declare it:
+sites = {"layers": "model.layers", "embeddings": "model.embed_tokens",
+         "sublayers": {"mh_adapter": {"hidden": "self_attn", "residual": "input_layernorm"},
+                       "output_adapter": {"hidden": "mlp", "residual": "post_attention_layernorm"}},
+         "linears": {"q": "self_attn.q_proj", "intermediate": "mlp.up_proj", "output": "mlp.down_proj"}}
+adpm.attach(model, sites=sites), or the same in a YAML file; specs/sites.md explains it"""
 
 
 def features(module: nn.Module) -> tuple[int, int] | None:

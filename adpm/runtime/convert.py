@@ -16,10 +16,11 @@ from adpm.formats.adapterhub import AdapterHubConfig, LowRank
 from adpm.formats.peft import PeftLora
 from adpm.runtime.adapter import Adapter, Source
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.from_adapterhub import LOCATIONS
 from adpm.runtime.from_peft import targeted_by
+from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.low_rank import LowRankPart
 from adpm.runtime.part import Part
+from adpm.runtime.sites.family import LOCATIONS
 
 __all__ = ["to_adapterhub", "to_peft"]
 
@@ -38,6 +39,8 @@ def to_peft(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source, Part
         _refuse(name, "PEFT", "PEFT has LoRA, without AdapterHub's heads and other methods")
     if method.composition_mode != "add" or method.use_gating or method.use_dora or method.is_vera:
         _refuse(name, "PEFT", "gates, DoRA, VeRA and (IA)3 differ between the two")
+    if any(isinstance(part, FusedPart) for part in adapter.parts.values()):
+        _refuse(name, "PEFT", "one of its layers makes queries, keys and values at once, each with matrices of its own")
     parts = {part.layer.replace(".", "/"): part for part in adapter.parts.values() if isinstance(part, LowRankPart)}
     layers = [part.layer for part in adapter.parts.values() if isinstance(part, LowRankPart)]
     short = tuple(sorted({layer.rpartition(".")[2] for layer in layers}))
@@ -81,4 +84,4 @@ def to_adapterhub(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source
         attn_matrices=tuple(matrix for matrix in ("q", "k", "v") if reached[f"selfattn.{matrix}"]),
     )
     hub = AdapterHubConfig(name, (method,), anatomy.model_type, config.base_model_name_or_path, anatomy.hidden_size)
-    return Source(hub), {key.removeprefix(anatomy.prefix).replace(".", "/"): part for key, part in parts.items()}
+    return Source(hub), {anatomy.file_name(layer).replace(".", "/"): part for layer, part in parts.items()}

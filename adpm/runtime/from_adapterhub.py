@@ -11,6 +11,7 @@ from adpm.errors import AdapterError
 from adpm.formats.adapterhub import AdapterHubConfig, Bottleneck, HeadConfig, LowRank
 from adpm.formats.adapterhub_tensors import (
     bottleneck_slots,
+    fused_slots,
     head_slots,
     inverse_slots,
     low_rank_slots,
@@ -20,17 +21,18 @@ from adpm.formats.adapterhub_tensors import (
 )
 from adpm.runtime.anatomy import Anatomy, features
 from adpm.runtime.methods.bottleneck import PRODUCT, BottleneckPart, SharedProductPart, start_bottleneck
+from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.head import HeadPart, start_head
 from adpm.runtime.methods.inverse import InversePart, start_inverse
 from adpm.runtime.methods.low_rank import PAIR, LowRankOptions, LowRankPart, SharedPairPart, start_low_rank, start_vera
 from adpm.runtime.methods.product import start_product
 from adpm.runtime.part import Blueprint
+from adpm.runtime.sites.family import LOCATIONS, SUBLAYERS
 
-__all__ = ["HEAD", "INVERSE", "LOCATIONS", "adapterhub_blueprints", "head_blueprint"]
+__all__ = ["HEAD", "INVERSE", "adapterhub_blueprints", "head_blueprint"]
 
-# AdapterHub's names for linear layers; a family has those that its table names.
-LOCATIONS = ("selfattn.q", "selfattn.k", "selfattn.v", "intermediate", "output")
 HEAD = "head"
+_FUSED = "selfattn.qkv"
 INVERSE = "inverse"
 
 
@@ -51,17 +53,17 @@ def adapterhub_blueprints(config: AdapterHubConfig, anatomy: Anatomy) -> tuple[B
 
 def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
     hidden = anatomy.hidden_size
-    for name in ("mh_adapter", "output_adapter"):
+    for name in SUBLAYERS:
         if not getattr(config, name):
             continue
         for site in anatomy.sites(name):
             if site.layer in config.leave_out:
                 continue
-            units = _units(config, hidden, site.layer)
+            units = _units(config, site.width, site.layer)
             yield Blueprint(
                 key=site.adapters.replace(".", "/"),
                 file=(f"{site.adapters}.adapters.", "."),
-                slots=bottleneck_slots(config, hidden, units),
+                slots=bottleneck_slots(config, site.width, units),
                 build=partial(BottleneckPart, config=config, site=site),
                 start=partial(start_bottleneck, config),
             )
@@ -74,11 +76,11 @@ def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
             build=partial(SharedProductPart, config=config),
             start=partial(start_product, config, own=False),
         )
-    if config.inv_adapter is not None:
+    if config.inv_adapter is not None and anatomy.family().embeddings.invertible:
         yield Blueprint(
             key=INVERSE,
-            file=("invertible_adapters.", "."),
-            slots=inverse_slots(config, hidden),
+            file=(f"{anatomy.family().embeddings.owner}invertible_adapters.", "."),
+            slots=inverse_slots(config, anatomy.embedding_size),
             build=partial(InversePart, config=config),
             start=partial(start_inverse, config),
         )
@@ -120,8 +122,11 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
             sizes = features(module)
             if sizes is None:
                 raise AdapterError("family-unsupported", f"{name} is no linear layer")
+            path = anatomy.file_name(name)
+            if location == _FUSED:
+                yield _fused(config, anatomy, name, module, sizes)
+                continue
             first = first or sizes
-            path = name.removeprefix(anatomy.prefix)
             yield Blueprint(
                 key=path.replace(".", "/"),
                 file=(f"{path}.loras.", "."),
@@ -139,6 +144,30 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
         )
 
 
+def _fused(
+    config: LowRank, anatomy: Anatomy, name: str, module: nn.Module, sizes: tuple[int, int]
+) -> Blueprint:
+    """The part of a layer that makes queries, keys and values at once."""
+    if config.use_dora or config.is_vera:
+        raise AdapterError(
+            "method-unsupported",
+            f"DoRA and VeRA are for separate queries, keys and values, and {name} makes all three",
+        )
+    heads = [getattr(anatomy.config, key, None) for key in ("num_attention_heads", "num_key_value_heads")]
+    queries, others = heads if all(isinstance(count, int) for count in heads) else (1, 1)
+    unit = sizes[1] // (queries + 2 * others)
+    widths = (queries * unit, others * unit, others * unit)
+    chosen = tuple(width for width, matrix in zip(widths, "qkv", strict=True) if matrix in config.attn_matrices)
+    path = anatomy.file_name(name)
+    return Blueprint(
+        key=path.replace(".", "/"),
+        file=(f"{path}.loras.", "."),
+        slots=fused_slots(config, sizes[0], chosen),
+        build=partial(FusedPart, config=config, layer=name, sizes=widths),
+        start=partial(start_low_rank, config.init_weights, None),
+    )
+
+
 def _start_low_rank(
     config: LowRank, module: nn.Module, tensors: Mapping[str, Tensor], generator: Generator | None
 ) -> None:
@@ -150,7 +179,7 @@ def _start_low_rank(
 def _locations(config: LowRank) -> Iterator[str]:
     for location in LOCATIONS:
         kind, _, matrix = location.partition(".")
-        if getattr(config, f"{kind}_lora") and (not matrix or matrix in config.attn_matrices):
+        if getattr(config, f"{kind}_lora") and (not matrix or set(matrix) & set(config.attn_matrices)):
             yield location
 
 

@@ -6,15 +6,16 @@ Hooks are objects and not closures, so that a deep copy of a model has hooks of 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["Capture", "Hooks", "Plan", "Point"]
+__all__ = ["Act", "Capture", "Hooks", "Order", "Plan", "Point", "plan_of"]
 
 
 class Point(NamedTuple):
@@ -33,6 +34,67 @@ class Plan:
     """
 
     points: Mapping[Point, Callable[..., Any]] = field(default_factory=dict)
+
+
+class Order(IntEnum):
+    """Which of several operations at one point comes first."""
+
+    MODULE = 0  # changes what the module itself computes
+    SUBLAYER = 1  # acts on what a sub-layer gives
+    SEE = 2  # looks at the outcome
+
+
+class Act(NamedTuple):
+    """One operation of a plan before it is made."""
+
+    point: Point
+    call: Callable[..., Any]
+    order: Order = Order.MODULE
+
+
+def plan_of(acts: Iterable[Act]) -> Plan:
+    """The plan that does all of ``acts``; those at one point by their order, then as they are given."""
+    points: dict[Point, list[Act]] = {}
+    for act in acts:
+        points.setdefault(act.point, []).append(act)
+    return Plan({point: _one(point, found) for point, found in points.items()})
+
+
+def _one(point: Point, acts: list[Act]) -> Callable[..., Any]:
+    if len(acts) == 1:
+        return acts[0].call
+    calls = [act.call for act in sorted(acts, key=lambda act: act.order)]
+    return _Before(calls) if point.when == "before" else _After(calls)
+
+
+class _Before:
+    """Several operations before a module: each gets the arguments that the one before it leaves."""
+
+    def __init__(self, calls: Sequence[Callable[..., Any]]) -> None:
+        self.calls = tuple(calls)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        changed = None
+        for call in self.calls:
+            found = call(module, args, kwargs)
+            if found is not None:
+                changed = args, kwargs = found
+        return changed
+
+
+class _After:
+    """Several operations after a module: each gets the output that the one before it leaves."""
+
+    def __init__(self, calls: Sequence[Callable[..., Any]]) -> None:
+        self.calls = tuple(calls)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        changed = None
+        for call in self.calls:
+            found = call(module, args, kwargs, output)
+            if found is not None:
+                changed = output = found
+        return changed
 
 
 class Capture:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.low_rank import LowRankPart, run_low_ranks
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 
 __all__ = ["LayerPart", "after_layer"]
 
-LayerPart = LowRankPart | BiasPart | ModulePart
+LayerPart = LowRankPart | FusedPart | BiasPart | ModulePart
 
 
 def after_layer(parts: Sequence[LayerPart]) -> _Plain | _Layer:
@@ -39,12 +40,13 @@ class _Plain:
 
 
 class _Layer:
-    """The general case: the last whole module, then biases, then low-rank changes in the order of the stack."""
+    """The general case: the last whole module, then biases, then fused and low-rank changes in the order of the stack."""
 
     def __init__(self, parts: Sequence[LayerPart]) -> None:
         self.modules = tuple(part for part in parts if isinstance(part, ModulePart))
         self.biases = tuple(part for part in parts if isinstance(part, BiasPart))
         self.changes = tuple(part for part in parts if isinstance(part, LowRankPart))
+        self.fused = tuple(part for part in parts if isinstance(part, FusedPart))
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         if self.modules:
@@ -53,4 +55,6 @@ class _Layer:
         for part in self.biases[-1:]:
             output = part.correct(layer, output)
             bias = part["bias"]
+        for change in self.fused:
+            output = change.after(layer, args[0], output)
         return run_low_ranks(self.changes, layer, bias, args[0], output) if self.changes else output

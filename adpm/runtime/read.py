@@ -175,7 +175,7 @@ class _Present:
         }
 
     def _hub_name(self, name: str) -> str:
-        name = name.removeprefix(f"{self.anatomy.base_prefix}.")
+        name = name.removeprefix(self.anatomy.hub_prefix)
         return ".".join(_OLD_MODULES.get(part, part) for part in name.split("."))
 
     def _peft_name(self, name: str) -> str:
@@ -262,7 +262,7 @@ def _without_unused_inverse(
     settings: Source, blueprints: tuple[Blueprint, ...], present: _Present
 ) -> tuple[Source, tuple[Blueprint, ...]]:
     """Task adapters from before version 2 name an invertible block in their config that they do not have."""
-    if any(name.startswith("invertible_adapters.") for name in present.entries):
+    if any("invertible_adapters." in name for name in present.entries):
         return settings, blueprints
     config = settings.config
     if isinstance(config, AdapterHubConfig):

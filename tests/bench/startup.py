@@ -1,12 +1,13 @@
 """How long a command takes before it has done anything: `python tests/bench/startup.py [ROUNDS]`.
 
-Prints wall times and ratios to `python -c pass`, measured interleaved in one run: the best and the median of all
-rounds. The project has 200 locked adapters of four files, all of them in the store.
+Prints wall times, ratios to `python -c pass` and CPU times, measured interleaved in one run: the best and the median of
+all rounds. The project has 200 locked adapters of four files, all of them in the store.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,7 +32,7 @@ ADAPTERS = 200
 
 def make_project(root: Path, adapters: int = ADAPTERS) -> None:
     """A project in ``root`` whose lock pins ``adapters`` packages, with everything in the store ``root/home``."""
-    packages: dict[PackageName, LockedPackage] = {}
+    packages: dict[str, LockedPackage] = {}
     aliases: dict[Alias, LockedAdapter] = {}
     lines = ["base: bench/base", "registries: [{name: here, url: registry}]", "adapters:"]
     with Store(root / "home").batch() as batch:
@@ -50,13 +51,18 @@ def make_project(root: Path, adapters: int = ADAPTERS) -> None:
     (root / "adapter.lock").write_bytes(write_lock(Lock(base, aliases, {}, packages)))
 
 
-def wall(command: Sequence[str], root: Path) -> float:
-    """Seconds of wall time of one run, which must succeed."""
-    began = time.perf_counter()
+def run(command: Sequence[str], root: Path) -> tuple[float, float]:
+    """Seconds of wall time and of CPU time of one run, which must succeed."""
+    before, began = _children(), time.perf_counter()
     subprocess.run(
         command, cwd=root, env=os.environ | {"ADPM_HOME": str(root / "home")}, check=True, capture_output=True
     )
-    return time.perf_counter() - began
+    return time.perf_counter() - began, _children() - before
+
+
+def _children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main(rounds: int = 20) -> None:
@@ -65,20 +71,23 @@ def main(rounds: int = 20) -> None:
         "python -c pass": [python, "-c", "pass"],
         "adpm --help": [python, "-m", "adpm", "--help"],
         f"adpm install --locked ({ADAPTERS} adapters, nothing to do)": [python, "-m", "adpm", "install", "--locked"],
+        f"adpm lock ({ADAPTERS} adapters, nothing to do)": [python, "-m", "adpm", "lock", "--offline"],
     }
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         make_project(root)
-        times: dict[str, list[float]] = {name: [] for name in commands}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
-                times[name].append(wall(command, root))
-    floor = min(times["python -c pass"])
-    print(f"{'command':55} {'best':>9} {'median':>9} {'beyond pass':>12} {'ratio':>7}")
+                times[name].append(run(command, root))
+    floors = [min(column) for column in zip(*times["python -c pass"], strict=True)]
+    print(f"{'command':55} {'best':>9} {'median':>9} {'beyond pass':>12} {'ratio':>7} {'CPU':>9} {'beyond pass':>12}")
     for name, found in times.items():
-        best, median = min(found), statistics.median(found)
+        walls, spent = zip(*found, strict=True)
+        best, median, cpu = min(walls), statistics.median(walls), min(spent)
         print(
-            f"{name:55} {best * 1e3:6.1f} ms {median * 1e3:6.1f} ms {(best - floor) * 1e3:9.1f} ms {best / floor:6.1f}x"
+            f"{name:55} {best * 1e3:6.1f} ms {median * 1e3:6.1f} ms {(best - floors[0]) * 1e3:9.1f} ms "
+            f"{best / floors[0]:6.1f}x {cpu * 1e3:6.1f} ms {(cpu - floors[1]) * 1e3:9.1f} ms"
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from typing import NoReturn
 
 import pytest
 
@@ -43,6 +45,67 @@ def test_locking_again_keeps_what_is_locked_until_it_is_updated(work: Workplace)
     assert work.read("adapter.lock") == before
     assert "~ text/sst-2 1.0 -> 1.1" in work.adpm("update", "sst-2").err
     assert '"version": "1.1"' in work.read("adapter.lock")
+
+
+def versions(work: Workplace) -> dict[str, str]:
+    return {name: package["version"] for name, package in json.loads(work.read("adapter.lock"))["packages"].items()}
+
+
+def test_an_update_of_one_adapter_moves_only_what_it_must(work: Workplace) -> None:
+    """a 2.0 needs a newer lang/en, which b allows; a 3.0 one that c does not: c is an adapter of its own and stays."""
+    for version in ("1.0", "2.0", "3.0"):
+        work.publish("lang/en", version, seed=int(version[0]))
+        work.publish("text/a", version, requires=[f"lang/en >={version}"], seed=int(version[0]))
+    for name, wants in {"text/b": "lang/en", "text/c": "lang/en <3", "text/d": "lang/de"}.items():
+        work.publish(name, "1.0", requires=[wants])
+    work.publish("lang/de", "1.0")
+    work.start()
+    work.adpm("add", "text/a <2")
+    work.adpm("add", "lang/en <2")
+    for name in ("text/b", "text/c", "text/d"):
+        work.adpm("add", name)
+    work.adpm("remove", "en")
+    for name, wants in {"text/b": "lang/en", "text/c": "lang/en", "text/d": "lang/de"}.items():
+        work.publish(name, "2.0", requires=[wants], seed=2)
+    work.publish("lang/de", "2.0", seed=2)
+    work.adpm("add", "text/a")  # the constraint falls, and nothing moves
+    before = versions(work)
+    assert before == {
+        "lang/de": "1.0",
+        "lang/en": "1.0",
+        "text/a": "1.0",
+        "text/b": "1.0",
+        "text/c": "1.0",
+        "text/d": "1.0",
+    }
+    ran = work.adpm("update", "a", "--dry-run")
+    assert versions(work) == before
+    assert work.adpm("update", "a").err.startswith(ran.err)
+    assert versions(work) == before | {"text/a": "2.0", "lang/en": "2.0"}
+    work.adpm("update")
+    assert set(versions(work).values()) == {"2.0", "3.0"}
+
+
+@pytest.mark.parametrize("command", [["lock", "--locked"], ["lock", "--offline"], ["install", "--locked"], ["lock"]])
+def test_comparing_manifest_and_lock_opens_no_socket(
+    work: Workplace, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    work.adpm("add", "text/sst-2")
+    path = work.project / "adapter.yaml"
+    remote = work.read("adapter.yaml").replace("../registry", "http://127.0.0.1:9/registry")
+    path.write_text(remote, encoding="utf-8")
+
+    def refuse(*arguments: object, **options: object) -> NoReturn:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    work.adpm(*command)
+    path.write_text(remote.replace("text/sst-2", "text/sst-2 <2"), encoding="utf-8")
+    if "--locked" in command or "--offline" in command:
+        assert "error[lock-outdated]" in work.adpm(*command, status=8).err
 
 
 def test_two_machines_write_the_same_lock(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +176,7 @@ def test_an_adapter_for_another_base_is_no_candidate_and_the_reason_is_told(work
     work.publish("text/sst-2", "1.1", base=sibling)
     work.start()
     ran = work.adpm("add", "text/sst-2", status=3)
-    assert "trained for hidden size 64, layers 4, intermediate size 128" in ran.err
+    assert "trained for hidden size 64, 4 layers, intermediate size 128" in ran.err
     assert "trained on other weights" in ran.err
     work.publish("text/sst-2", "0.9")
     work.adpm("add", "text/sst-2")
@@ -155,15 +218,31 @@ def test_a_registry_that_is_not_there_is_not_taken_for_an_empty_one(work: Workpl
     assert "error[registry-not-found]" in ran.err
 
 
-def test_a_lock_with_conflict_markers_is_refused_with_the_way_out(work: Workplace) -> None:
+def test_a_lock_that_is_broken_is_refused_with_the_way_out(work: Workplace) -> None:
     work.publish("text/sst-2", "1.0")
     work.start()
     work.adpm("add", "text/sst-2")
     lock = work.project / "adapter.lock"
-    lock.write_text("<<<<<<< HEAD\n" + work.read("adapter.lock"), encoding="utf-8")
+    lock.write_text(work.read("adapter.lock")[:-3], encoding="utf-8")
     ran = work.adpm("install", status=1)
     assert "error[lock-invalid]" in ran.err
     assert "remove it and run 'adpm lock'" in ran.err
     lock.unlink()
     work.adpm("lock")
     work.adpm("install", "--locked")
+
+
+@pytest.mark.parametrize("command", ["install", "lock", "list", "update"])
+def test_a_lock_of_a_newer_format_is_refused_by_name(work: Workplace, command: str) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    work.adpm("add", "text/sst-2")
+    newer = work.read("adapter.lock").replace('"lock": 1', '"lock": 7').replace('"compose"', '"composed"')
+    (work.project / "adapter.lock").write_text(newer, encoding="utf-8")
+    ran = work.adpm(command, status=1)
+    assert "error[lock-too-new]" in ran.err
+    assert "it has format 7; adpm" in ran.err
+    assert "reads up to format 1" in ran.err
+    assert "hint: upgrade adpm" in ran.err
+    assert "composed" not in ran.err
+    assert work.read("adapter.lock") == newer

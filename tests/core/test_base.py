@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ def test_grouped_heads_count() -> None:
         ({"hidden_size": 768}, "trained for hidden size 384; the project's base has 768"),
         (
             {"hidden_size": 768, "num_hidden_layers": 12},
-            "trained for hidden size 384, layers 6; the project's base has 768, 12",
+            "trained for hidden size 384, 6 layers; the project's base has 768, 12",
         ),
         ({"num_key_value_heads": 4}, "trained for key-value heads unset; the project's base has 4"),
     ],
@@ -252,4 +253,4 @@ def test_base_misfit_prefers_shape_then_sketch_then_name() -> None:
 def test_every_dimension_has_words() -> None:
     for name in DIMENSIONS:
         one, other = Shape("x", ((name, 1),)), Shape("x", ((name, 2),))
-        assert " 1; the project's base has 2" in str(one.misfit(other))
+        assert re.search(r" 1\b.*; the project's base has 2", str(one.misfit(other)))

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from adpm.core.composition import Block, Composition
+from tests.parity.peers.small import SMALL
 
 ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2].parent / "shared" / "parity")
 
 # The methods, models and compositions that must pass; everything else may be reported as not yet supported.
-MODEL_TYPES: Final = {"bert", "roberta", "xlm-roberta", "distilbert"}
+MODEL_TYPES: Final = set(SMALL)
 ARCHITECTURES: Final = {None, "lora"}
 PEFT_REFUSED: Final = (
     "alora_invocation_tokens",
@@ -106,6 +107,9 @@ class Case:
 def _peft_in_scope(config: dict[str, Any]) -> bool:
     start = str(config.get("init_lora_weights")).lower()
     changes_base = start.startswith(("pissa", "olora", "corda", "loftq"))
+    targets = config.get("target_modules") or ()
+    if not isinstance(targets, str) and "embed_tokens" in targets:
+        return False
     return config["peft_type"] == "LORA" and not changes_base and not any(config.get(key) for key in PEFT_REFUSED)
 
 

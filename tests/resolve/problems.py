@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
@@ -52,10 +52,10 @@ class Case:
         return self.shelf.packages
 
 
-def random_case(seed: int) -> Case:
-    """At most four packages of at most four releases; about two in five have a solution."""
+def random_case(seed: int, names: Sequence[str] = _NAMES, least: int = 2) -> Case:
+    """``least`` or more packages out of ``names``, of at most four releases; about two in five have a solution."""
     chance = random.Random(seed)
-    names = _NAMES[: chance.randint(2, 4)]
+    names = names[: chance.randint(least, len(names))]
     shelf = Shelf(
         *(
             listing(
@@ -68,6 +68,7 @@ def random_case(seed: int) -> Case:
                 ),
                 yanked=chance.choice(("", "broken")) if chance.random() < 0.12 else None,
                 fits=base(1024) if chance.random() < 0.12 else chance.choice((ANY_BASE, base(768))),
+                published=chance.choice((None, *(f"202{year}-01-01T00:00:00Z" for year in range(6)))),
             )
             for name in names
             for version in chance.sample(_VERSIONS, chance.choice((1, 2, 3, 3, 4, 4)))
@@ -87,7 +88,13 @@ def random_case(seed: int) -> Case:
         base(768) if chance.random() < 0.5 else None,
         locked,
         chance.choice(("all", "if-necessary-or-explicit")),
+        overrides=wanted(*(_requirement(chance, name) for name in names if chance.random() < 0.1), first=30),
+        before="2024-01-01T00:00:00Z" if chance.random() < 0.2 else None,
+        order=chance.choice(("highest", "highest", "lowest", "lowest-direct")),
     )
+    overridden = {line.requirement.name for line in problem.overrides}
+    gone = {PackageName(name) for name in (*names, "missing") if name not in overridden and chance.random() < 0.1}
+    problem = replace(problem, exclude=frozenset(gone - {line.requirement.name for line in problem.wanted}))
     return Case(problem, shelf)
 
 

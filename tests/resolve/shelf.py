@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from itertools import product
 
@@ -14,7 +15,7 @@ from adpm.core.requirement import Requirement
 from adpm.errors import NotFoundError
 from adpm.resolve.problem import Problem, Wanted
 
-__all__ = ["ANY_BASE", "Shelf", "base", "listing", "possible", "verify", "wanted"]
+__all__ = ["ANY_BASE", "Shelf", "amended", "base", "listing", "possible", "verify", "wanted"]
 
 ANY_BASE = BaseIdentity(None, None, None, None)
 
@@ -30,17 +31,18 @@ def listing(
     yanked: str | None = None,
     fits: BaseIdentity = ANY_BASE,
     content: str = "",
+    published: str | None = None,
 ) -> Listing:
     """A release; what it requires as adpm writes it (``b >=1``, ``c@sha256:...``)."""
     digest = Digest.of(f"{name} {version} {content}".encode())
     found = sorted(map(Requirement.parse, requires), key=lambda r: r.name)
-    return Listing(PackageName(name), Version(version), Blob(digest, 1), tuple(found), fits, yanked)
+    return Listing(PackageName(name), Version(version), Blob(digest, 1), tuple(found), fits, yanked, published)
 
 
-def wanted(*lines: str) -> tuple[Wanted, ...]:
-    """Lines as in a manifest's ``adapters:``, the first of them at adapter.yaml:3: ``sst: text/sst-2 >=1.2``."""
+def wanted(*lines: str, first: int = 3) -> tuple[Wanted, ...]:
+    """Lines as in a manifest's ``adapters:``, the first of them at line ``first``: ``sst: text/sst-2 >=1.2``."""
     found = []
-    for number, line in enumerate(lines, 3):
+    for number, line in enumerate(lines, first):
         requirement = Requirement.parse(line.partition(": ")[2] or line)
         found.append(Wanted(requirement, f"adapter.yaml:{number}", line))
     return tuple(found)
@@ -58,7 +60,8 @@ class Shelf:
     def candidates(self, name: PackageName) -> Sequence[Listing]:
         self.asked.append(name)
         if name not in self.packages:
-            raise NotFoundError("package-not-found", f"no registry has {name}")
+            near = tuple(difflib.get_close_matches(name, sorted(self.packages), n=3))
+            raise NotFoundError("package-not-found", f"no registry has {name}", near=near)
         return self.packages[name]
 
 
@@ -72,7 +75,10 @@ def eligible(release: Listing, problem: Problem, listed: Sequence[Listing]) -> b
     """Whether the rules admit the release, whatever is required: base, yanks, pre-releases."""
     if problem.base is not None and release.base.misfit(problem.base) is not None:
         return False
-    own = [w.requirement for w in problem.wanted if w.requirement.name == release.name]
+    own = [w.requirement for w in (*problem.wanted, *problem.overrides) if w.requirement.name == release.name]
+    pinned = any(r.digest == release.manifest.digest for r in own)
+    if problem.before is not None and not pinned and not (release.published or "9999") < problem.before:
+        return False
     if release.yanked is not None and not _excused(release, own, problem):
         return False
     if not release.version.is_prerelease or problem.prereleases == "all":
@@ -97,6 +103,12 @@ def _excused(release: Listing, own: Sequence[Requirement], problem: Problem) -> 
     )
 
 
+def amended(release: Listing, problem: Problem) -> list[Requirement]:
+    """What the release requires where the project's overrides and exclusions are in force."""
+    overrides = {w.requirement.name: w.requirement for w in problem.overrides}
+    return [overrides.get(r.name, r) for r in release.requires if r.name not in problem.exclude]
+
+
 def verify(
     problem: Problem,
     packages: Mapping[str, Sequence[Listing]],
@@ -115,7 +127,7 @@ def verify(
             faults.append(f"{name} {release.version} is not listed")
         elif not eligible(release, problem, packages[name]):
             faults.append(f"{name} {release.version} is no candidate")
-        required += [(f"{name} {release.version}", requirement) for requirement in release.requires]
+        required += [(f"{name} {release.version}", requirement) for requirement in amended(release, problem)]
     for who, requirement in required:
         if requirement.name not in chosen:
             faults.append(f"{who} requires {requirement}, which is not chosen")
@@ -126,7 +138,7 @@ def verify(
     while news:
         name = news.pop()
         if name not in needed and name in chosen:
-            news += [r.name for r in chosen[name].requires]
+            news += [r.name for r in amended(chosen[name], problem)]
         needed.add(name)
     faults += [f"nobody requires {name}" for name in chosen if name not in needed]
     return faults

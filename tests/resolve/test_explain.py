@@ -1,8 +1,9 @@
 """The text of every kind of failure, word for word, in ``explanations/``.
 
-A file lists the releases (``NAME VERSION [base=HIDDEN_SIZE] [yanked[=REASON]] [: REQUIREMENT; ...]``), the lines of
-the manifest as they would stand in ``adapter.yaml`` from line 3 on, perhaps the hidden size of the project's base,
-and what the user is told.
+A file lists the releases (``NAME VERSION [base=HIDDEN_SIZE] [yanked[=REASON]] [published=TIME] [: REQUIREMENT;
+...]``), the lines of the manifest as they would stand in ``adapter.yaml`` from line 3 on, perhaps the hidden size of
+the project's base, what the project overrides (from line 30 on), excludes and leaves out as newer than a moment, and
+what the user is told.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from adpm.core.names import PackageName
 from adpm.core.release import Listing
+from adpm.core.requirement import Requirement
 from adpm.errors import NoSolutionError
-from adpm.resolve.problem import Problem
+from adpm.resolve.problem import Problem, Wanted
 from adpm.resolve.solve import resolve
 from tests.resolve.shelf import ANY_BASE, Shelf, base, listing, wanted
 
@@ -41,6 +44,15 @@ def release(line: str) -> Listing:
         *(requires.split("; ") if requires else ()),
         yanked=None if yanked is None else yanked.replace("_", " "),
         fits=base(int(options["base"])) if "base" in options else ANY_BASE,
+        published=options.get("published"),
+    )
+
+
+def overrides(parts: dict[str, list[str]]) -> tuple[Wanted, ...]:
+    """One a line, as they stand in a list of ``overrides:``."""
+    return tuple(
+        Wanted(Requirement.parse(line), f"adapter.yaml:{number}", f'- "{line}"')
+        for number, line in enumerate(parts.get("overrides", ()), 30)
     )
 
 
@@ -48,7 +60,13 @@ def release(line: str) -> Listing:
 def test_explanation(path: Path) -> None:
     parts = sections(path)
     project = base(int(parts["base"][0])) if "base" in parts else None
-    problem = Problem(wanted(*parts["wanted"]), project)
+    problem = Problem(
+        wanted(*parts["wanted"]),
+        project,
+        overrides=overrides(parts),
+        exclude=frozenset(map(PackageName, parts.get("exclude", ()))),
+        before=parts["before"][0] if "before" in parts else None,
+    )
     with pytest.raises(NoSolutionError) as caught:
         resolve(problem, Shelf(*map(release, parts["releases"])), threads=1)
     error = caught.value

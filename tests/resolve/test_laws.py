@@ -26,7 +26,7 @@ from adpm.resolve.search import Refuted, search
 from adpm.resolve.shorten import Trials
 from adpm.resolve.solve import resolve
 from tests.resolve.problems import Case, random_case
-from tests.resolve.shelf import Shelf, eligible, meets, possible, verify
+from tests.resolve.shelf import Shelf, amended, eligible, meets, possible, verify
 
 GROUPS = range(40)
 EACH = 40
@@ -146,7 +146,7 @@ def satisfied(wanted: Wanted, case: Case) -> bool:
 def satisfying(release: Listing, name: str, case: Case) -> set[str]:
     """The digests of the releases of ``name`` that meet all that ``release`` requires of it."""
     listed = case.packages.get(name, ())
-    requirements = [r for r in release.requires if r.name == name]
+    requirements = [r for r in amended(release, case.problem) if r.name == name]
     assert requirements
     return {other.manifest.digest for other in listed if all(meets(r, other) for r in requirements)}
 

@@ -101,7 +101,7 @@ def test_the_wrong_base_is_refused_before_it_is_touched(project: Path) -> None:
     assert not hasattr(other, "adpm")
     assert torch.equal(states(other), bare)
     deeper = model_of(0, layers=3)
-    with pytest.raises(BaseMismatchError, match="trained for layers 2; this model has 3"):
+    with pytest.raises(BaseMismatchError, match="trained for 2 layers; this model has 3"):
         adpm.load(deeper, project)
 
 

@@ -25,6 +25,8 @@ def command(output: Output, *, as_json: bool) -> None:
                 "release": row.package.manifest.digest,
                 "size": row.size,
                 "registry": row.package.registry,
+                "base": row.package.base,
+                "slot": row.package.slot,
                 "source": None if row.package.source is None else lock_source_value(row.package.source),
             }
             for row in found
@@ -33,7 +35,7 @@ def command(output: Output, *, as_json: bool) -> None:
         return
     output.table(
         [
-            (row.alias or "-", row.package.name, str(row.package.version), size_text(row.size), row.package.origin)
+            (row.alias or "-", row.package.key, str(row.package.version), size_text(row.size), row.package.origin)
             for row in found
         ],
         header=("ALIAS", "PACKAGE", "VERSION", "SIZE", "FROM"),

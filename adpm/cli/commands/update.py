@@ -6,6 +6,8 @@ import click
 
 from adpm.cli.listener import Narrator
 from adpm.cli.output import Output
+from adpm.cli.rules import resolving, with_rules
+from adpm.core.rules import Resolution
 from adpm.ops.install import install
 from adpm.ops.project import Project
 from adpm.ops.update import update
@@ -15,10 +17,19 @@ from adpm.store.store import Store
 @click.command()
 @click.argument("aliases", nargs=-1, metavar="[ALIAS]...")
 @click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
+@resolving
 @click.pass_obj
-def command(output: Output, aliases: tuple[str, ...], *, dry_run: bool) -> None:
+def command(
+    output: Output,
+    aliases: tuple[str, ...],
+    resolution: Resolution | None,
+    exclude_newer: str | None,
+    *,
+    dry_run: bool,
+) -> None:
     """Move locked adapters (all, or those named) to the newest releases that adapter.yaml allows, and install them."""
-    project, store = Project.find(output.directory), Store.default()
+    project = with_rules(Project.find(output.directory), resolution, exclude_newer)
+    store = Store.default()
     with Narrator(output) as narrator:
         result = update(project, store, aliases, listener=narrator)
         if not result.changes:

@@ -144,7 +144,7 @@ def _drop_rows(x: Tensor, probability: float) -> Tensor:
     return x * (keep / (1.0 - probability) if probability < 1.0 else keep)
 
 
-def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor, norm: Norm) -> Tensor:
+def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor, norm: Norm | None) -> Tensor:
     """h' of the last of ``parts``, with the first h added after a parallel one; the general form of the docstring."""
     first = hidden
     for part in parts:
@@ -155,7 +155,7 @@ def run_stack(parts: Sequence[BottleneckPart], hidden: Tensor, residual: Tensor,
         x, skip = hidden, hidden
         if config.original_ln_before:
             total = hidden + residual
-            x = norm(total)
+            x = total if norm is None else norm(total)
             if config.residual_before_ln == "post_add":
                 skip = total
             elif not config.residual_before_ln:

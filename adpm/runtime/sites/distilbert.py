@@ -4,35 +4,46 @@ from __future__ import annotations
 
 from typing import Final
 
-from adpm.runtime.sites.family import Family, Residual, SubLayer
+from adpm.runtime.sites.family import Attention, Embeddings, Family, Stack, Tap, norm
 
 __all__ = ["DISTILBERT"]
 
 DISTILBERT: Final = Family(
     model_type="distilbert",
     adapterhub_class="DistilBertAdapterModel",
-    embeddings="embeddings",
-    layers="transformer.layer",
-    sublayers={
-        "mh_adapter": SubLayer(
-            hidden="attention",
-            norm="sa_layer_norm",
-            residual=Residual("", 0, ("hidden_states", "x")),
-            adapters="attention_adapters",
+    embeddings=Embeddings(("embeddings",)),
+    stacks=(
+        Stack(
+            layers=("transformer.layer",),
+            sublayers=(
+                norm(
+                    "mh_adapter",
+                    "attention",
+                    Tap(("",), keywords=("hidden_states", "x")),
+                    "sa_layer_norm",
+                    "attention_adapters",
+                ),
+                norm(
+                    "output_adapter",
+                    "ffn",
+                    Tap(("ffn",), keywords=("input",)),
+                    "output_layer_norm",
+                    "output_adapters",
+                ),
+            ),
+            attentions=(
+                Attention(
+                    ("attention",),
+                    "self",
+                    {
+                        "q": ("attention.q_lin",),
+                        "k": ("attention.k_lin",),
+                        "v": ("attention.v_lin",),
+                        "o": ("attention.out_lin",),
+                    },
+                ),
+            ),
+            linears={"intermediate": ("ffn.lin1",), "output": ("ffn.lin2",)},
         ),
-        "output_adapter": SubLayer(
-            hidden="ffn",
-            norm="output_layer_norm",
-            residual=Residual("ffn", 0, ("input",)),
-            adapters="output_adapters",
-        ),
-    },
-    linears={
-        "selfattn.q": "attention.q_lin",
-        "selfattn.k": "attention.k_lin",
-        "selfattn.v": "attention.v_lin",
-        "intermediate": "ffn.lin1",
-        "output": "ffn.lin2",
-    },
-    pooled=False,
+    ),
 )

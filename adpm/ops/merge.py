@@ -1,0 +1,239 @@
+"""Two locks into one: what a lock with conflict markers holds, and what git's merge driver is given.
+
+What is preferred of each package follows from the three versions of the lock: what only one side changed is that
+side's, what both changed alike is theirs together, and of two different releases the newer one. Then one release of
+each package is chosen among those that either side had locked, with the resolver's own rules, the preferred ones
+counting as locked. No registry is asked. Which side is "ours" makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from packaging.version import Version
+
+from adpm.core.base import BaseIdentity
+from adpm.core.files import LOCK_FILE
+from adpm.core.lock import Lock, LockedPackage
+from adpm.core.manifest import Manifest, Wanted
+from adpm.core.names import Digest, PackageName
+from adpm.core.release import Listing
+from adpm.core.requirement import Requirement
+from adpm.errors import DocumentError, NoSolutionError, NotFoundError
+from adpm.formats.conflict import split
+from adpm.formats.lock import read_lock, write_lock
+from adpm.ops.choose import Choice, choose, registry_pins
+from adpm.ops.project import Project
+
+__all__ = ["Merge", "merge_locks", "read_conflict"]
+
+T = TypeVar("T")
+Bases = Mapping[str | None, BaseIdentity | None]
+
+_ANY_BASE: Final = BaseIdentity(None, None, None, None)  # what a lock holds was found to fit when it was made
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """The lock of each side, and the one that both began with, if that is known."""
+
+    ours: Lock
+    theirs: Lock
+    base: Lock | None
+
+    def preferred(self) -> dict[str, LockedPackage]:
+        """What to keep of each package where the requirements allow it. The entries need not go together."""
+        before = None if self.base is None else self.base.packages
+        return _merged(before, self.ours.packages, self.theirs.packages, _newer)
+
+    def moment(self) -> str | None:
+        """The later of the moments that the sides' ``exclude-newer`` meant."""
+        return max(filter(None, (self.ours.before, self.theirs.before)), default=None)
+
+    def known_bases(self, bases: Bases) -> Bases:
+        """``bases``, with what a side knows of those of which only the name is known: files need not lie here."""
+        return {name: self._known_base(name, base) for name, base in bases.items()}
+
+    def _known_base(self, name: str | None, base: BaseIdentity | None) -> BaseIdentity | None:
+        if base is None or base.shape is not None:
+            return base
+        sides = [side for side in (_base(self.ours, name), _base(self.theirs, name)) if side is not None]
+        return next((s for s in sides if (s.model, s.revision) == (base.model, base.revision)), base)
+
+    def chosen(self, project: Project, bases: Bases) -> dict[str, LockedPackage]:
+        """One release of each package that ``project`` needs, out of the two sides.
+
+        A side counts only if it was locked with the project's rules, and for each base if it was locked for that; a
+        package only from the registry that the manifest names for it. Raises ``NoSolutionError``: the sides alone
+        have no answer, the registries and the direct sources may have one.
+        """
+        if any(not isinstance(wanted.requirement, Requirement) for wanted in project.manifest.adapters):
+            raise NoSolutionError("no-solution", "what direct sources hold is not in the lock")
+        before = replace(self.ours, packages=self.preferred())
+        pins, packages = registry_pins(project), {}
+        for name, base in bases.items():
+            held = _Held()
+            for side in (self.ours, self.theirs):
+                if _base(side, name) == base and not any(project.manifest.rules.differences(side.rules)):
+                    for package in side.packages.values():
+                        if package.base == name and pins.get(package.name, package.registry) == package.registry:
+                            held.add(package)
+            for choice in choose(project, held, {}, {name: base}, before=before, update=None, moment=None):
+                packages[choice.key] = held.entry(choice)
+        return dict(sorted(packages.items()))
+
+
+def _base(side: Lock, name: str | None) -> BaseIdentity | None:
+    return side.base if name is None else side.bases.get(name)
+
+
+class _Held:
+    """The releases that the sides have locked for one base, as the resolver's source."""
+
+    def __init__(self) -> None:
+        self._packages: dict[tuple[PackageName, str | None], dict[Digest, LockedPackage]] = {}
+
+    def add(self, package: LockedPackage) -> None:
+        """Of two entries for one release the one with the greater name of its registry counts."""
+        entries = self._packages.setdefault((package.name, package.slot), {})
+        known = entries.get(package.manifest.digest, package)
+        entries[package.manifest.digest] = max(known, package, key=_place)
+
+    def entry(self, choice: Choice) -> LockedPackage:
+        return self._packages[choice.listing.name, choice.slot][choice.listing.manifest.digest]
+
+    def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]:
+        if (name, slot) not in self._packages:
+            raise NotFoundError("package-not-found", f"neither side has locked {name}")
+        return [
+            Listing(name, entry.version, entry.manifest, entry.requires, _ANY_BASE)
+            for entry in self._packages[name, slot].values()
+        ]
+
+
+def read_conflict(data: bytes) -> Merge | None:
+    """The sides of a lock with git's conflict markers; None if it has none.
+
+    Raises ``DocumentError`` (``lock-invalid``) if a side is no lock. An ancestor that is none counts as not known.
+    """
+    sides = split(data, source=LOCK_FILE, code="lock-invalid")
+    if sides is None:
+        return None
+    ours, theirs = (
+        read_lock(side, f"{LOCK_FILE} ({name})", references=False)
+        for name, side in (("our side", sides.ours), ("their side", sides.theirs))
+    )
+    return Merge(ours, theirs, None if sides.base is None else _read_ancestor(sides.base))
+
+
+def _read_ancestor(data: bytes) -> Lock | None:
+    try:
+        return read_lock(data, LOCK_FILE, references=False)
+    except DocumentError:
+        return None
+
+
+def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
+    """The lock in which the changes of both sides are together, as git's merge driver wants it.
+
+    ``ancestor`` is empty where both sides added the file. All of the lock is merged, for the manifest is not at hand
+    while git merges. Raises ``NoSolutionError`` (``merge-conflict``) where both sides changed the same thing, or need
+    what is in neither; ``DocumentError`` for a side that is no lock.
+    """
+    merge = Merge(
+        read_lock(ours, f"{LOCK_FILE} (our side)"),
+        read_lock(theirs, f"{LOCK_FILE} (their side)"),
+        read_lock(ancestor, f"{LOCK_FILE} (ancestor)") if ancestor.strip() else None,
+    )
+    clashes: list[str] = []
+    together = _declared(merge, clashes)
+    if clashes:
+        raise NoSolutionError(
+            "merge-conflict",
+            f"both sides of {LOCK_FILE} changed the same thing",
+            cause="\n".join(clashes),
+            hint="settle adapter.yaml, then run 'adpm lock'",
+        )
+    bases: Bases = dict(together.bases) if together.bases else {None: together.base}
+    try:
+        packages = merge.chosen(_project(together), bases)
+    except NoSolutionError as error:
+        raise NoSolutionError(
+            "merge-conflict",
+            f"the releases that the two sides of {LOCK_FILE} have locked do not go together",
+            cause=error.cause or error.what,
+            hint="settle adapter.yaml, then run 'adpm lock', which asks the registries",
+        ) from error
+    data = write_lock(replace(together, packages=packages))
+    read_lock(data, LOCK_FILE)  # a composition may use what the merge has left out
+    return data
+
+
+def _project(lock: Lock) -> Project:
+    """A project that wants what ``lock`` says was wanted."""
+    sources = {key: package.source for key, package in lock.packages.items()}
+    wanted = tuple(
+        Wanted(alias, sources.get(adapter.key) or adapter.requirement, adapter.registry, adapter.base, adapter.slot)
+        for alias, adapter in lock.adapters.items()
+    )
+    return Project(Path(), Manifest(adapters=wanted, compose=lock.compose, rules=lock.rules), b"")
+
+
+def _declared(merge: Merge, clashes: list[str]) -> Lock:
+    """Everything but the packages, merged by alias and name; what can't be merged is told in ``clashes``."""
+    values: dict[str, Any] = {}
+    for name in (field.name for field in fields(Lock) if field.name != "packages"):
+        ours, theirs = getattr(merge.ours, name), getattr(merge.theirs, name)
+        before = None if merge.base is None else getattr(merge.base, name)
+        whole = not isinstance(ours, Mapping)
+        merged = _merged(
+            {"": before} if whole else before,
+            {"": ours} if whole else ours,
+            {"": theirs} if whole else theirs,
+            max if name == "before" else _Clash,
+        )
+        clashes += [f"{name}.{key}".rstrip(".") for key, value in merged.items() if isinstance(value, _Clash)]
+        values[name] = merged.get("") if whole else merged
+    return replace(merge.ours, **values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clash:
+    """Two values that each differ from what was before."""
+
+    ours: object
+    theirs: object
+
+
+def _merged(before: Mapping[Any, T] | None, ours: Mapping[Any, T], theirs: Mapping[Any, T], both: Any) -> dict[Any, T]:
+    """The entries of two mappings by key; ``both`` decides between two entries that were each changed or added.
+
+    What one side took away and the other changed stays; without a ``before`` nothing was taken away.
+    """
+    out = {}
+    for key in sorted({*ours, *theirs}):
+        one, other, old = ours.get(key), theirs.get(key), None if before is None else before.get(key)
+        if one == other:
+            value = one
+        elif one == old:
+            value = other
+        elif other == old:
+            value = one
+        elif one is None or other is None:
+            value = other if one is None else one
+        else:
+            value = both(one, other)
+        if value is not None:
+            out[key] = value
+    return out
+
+
+def _newer(one: LockedPackage, other: LockedPackage) -> LockedPackage:
+    return max(one, other, key=_place)
+
+
+def _place(package: LockedPackage) -> tuple[Version, str, str]:
+    return package.version, package.manifest.digest, package.origin

@@ -1,0 +1,301 @@
+"""Two branches that changed the lock, merged by the real git: with the merge driver, and by hand afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Workplace
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+
+
+class Repository:
+    """The project of a workplace under git, with the branches ``main`` and ``other``."""
+
+    def __init__(self, work: Workplace, style: str = "merge") -> None:
+        self.work = work
+        self.git("init", "-q", "-b", "main")
+        for key, value in {"user.name": "x", "user.email": "x@localhost", "merge.conflictStyle": style}.items():
+            self.git("config", key, value)
+        self.commit("begin")
+        self.git("branch", "other")
+
+    def git(self, *arguments: str, status: int = 0) -> str:
+        environment = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "PYTHONPATH": str(ROOT)}
+        call = ["git", *arguments]
+        ran = subprocess.run(
+            call, cwd=self.work.project, env=os.environ | environment, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == status, ran
+        return ran.stdout + ran.stderr
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def drive(self) -> None:
+        """Set the merge driver up, as the documentation says."""
+        (self.work.project / ".gitattributes").write_text("adapter.lock merge=adpm\n", encoding="utf-8")
+        self.git("config", "merge.adpm.driver", f"'{sys.executable}' -m adpm merge-driver %O %A %B %P")
+
+    def lock(self) -> dict[str, Any]:
+        return dict(json.loads(self.work.read("adapter.lock")))
+
+    def versions(self) -> dict[str, str]:
+        return {name: package["version"] for name, package in self.lock()["packages"].items()}
+
+    def settle(self, manifest: str) -> None:
+        (self.work.project / "adapter.yaml").write_text(manifest, encoding="utf-8")
+
+
+@pytest.fixture
+def begun(work: Workplace) -> Workplace:
+    """A project with one adapter, and registry with more."""
+    for name in ("lang/en", "text/mid", "text/zz"):
+        work.publish(name, "1.0")
+    work.publish("text/aa", "1.0", requires=["lang/en"])
+    work.start()
+    work.adpm("add", "text/mid")
+    return work
+
+
+def two_branches_that_add(repository: Repository) -> None:
+    """``main`` adds text/aa, which requires lang/en, as zy; ``other`` adds text/zz: next to each other in the lock."""
+    repository.git("switch", "-q", "other")
+    repository.work.adpm("add", "text/zz")
+    repository.commit("zz")
+    repository.git("switch", "-q", "main")
+    repository.work.adpm("add", "text/aa", "--as", "zy")
+    repository.commit("aa")
+
+
+def without_registry(work: Workplace) -> None:
+    """From here on every question to the registry is an error."""
+    (work.root / "registry").rename(work.root / "gone")
+
+
+def both_lines(manifest: str) -> str:
+    """The manifest with the lines of both sides: what a person makes of such a conflict."""
+    markers = {character * 7 for character in "<|=>"}
+    return "".join(line for line in manifest.splitlines(keepends=True) if line[:7] not in markers)
+
+
+def test_the_driver_merges_two_branches_that_each_add_an_adapter(begun: Workplace) -> None:
+    repository = Repository(begun)
+    repository.drive()
+    repository.commit("attributes")
+    two_branches_that_add(repository)
+    without_registry(begun)
+    said = repository.git("merge", "other", status=1)  # adapter.yaml: both added a line at the same place
+    assert "adapter.yaml" in said
+    assert "Merge conflict in adapter.lock" not in said
+    assert repository.versions() == {"lang/en": "1.0", "text/aa": "1.0", "text/mid": "1.0", "text/zz": "1.0"}
+    assert set(repository.lock()["adapters"]) == {"mid", "zy", "zz"}
+    repository.settle(both_lines(begun.read("adapter.yaml")))
+    begun.adpm("lock", "--locked")
+    begun.adpm("lock", "--offline")
+
+
+@pytest.mark.parametrize("style", ["merge", "diff3", "zdiff3"])
+def test_a_lock_with_markers_is_resolved_without_a_registry(begun: Workplace, style: str) -> None:
+    repository = Repository(begun, style)
+    two_branches_that_add(repository)
+    assert "Merge conflict in adapter.lock" in repository.git("merge", "other", status=1)
+    ran = begun.adpm("lock", status=1)
+    assert "error[manifest-invalid]" in ran.err
+    assert "settle adapter.yaml by hand first" in ran.err
+    repository.settle(both_lines(begun.read("adapter.yaml")))
+    ran = begun.adpm("install", status=1)
+    assert "error[lock-invalid]" in ran.err
+    assert "run 'adpm lock'" in ran.err
+    without_registry(begun)
+    assert begun.adpm("lock", "--offline").err == "wrote adapter.lock\n"
+    assert repository.versions() == {"lang/en": "1.0", "text/aa": "1.0", "text/mid": "1.0", "text/zz": "1.0"}
+    begun.adpm("lock", "--locked")
+
+
+def test_the_driver_gives_the_bytes_that_locking_gives(begun: Workplace) -> None:
+    repository = Repository(begun)
+    two_branches_that_add(repository)
+    repository.git("merge", "other", status=1)
+    repository.settle(both_lines(begun.read("adapter.yaml")))
+    begun.adpm("lock")
+    by_hand = begun.read("adapter.lock")
+    repository.git("merge", "--abort")
+    repository.drive()
+    repository.git("merge", "other", status=1)
+    assert begun.read("adapter.lock") == by_hand
+
+
+def updated_to(work: Workplace, version: str) -> None:
+    work.publish("text/mid", version, seed=int(version[-1]))
+    work.adpm("update")
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_one_package_updated_to_two_versions_is_the_newer_one(begun: Workplace, *, driver: bool) -> None:
+    repository = Repository(begun)
+    if driver:
+        repository.drive()
+        repository.commit("attributes")
+        repository.git("branch", "-f", "other")
+    repository.git("switch", "-q", "other")
+    updated_to(begun, "1.1")
+    repository.commit("1.1")
+    repository.git("switch", "-q", "main")
+    updated_to(begun, "1.2")
+    repository.commit("1.2")
+    repository.git("switch", "-q", "other")  # the newer one is theirs
+    without_registry(begun)
+    repository.git("merge", "main", status=0 if driver else 1)
+    if not driver:
+        begun.adpm("lock", "--offline")
+    assert repository.versions() == {"text/mid": "1.2"}
+    begun.adpm("lock", "--locked")
+
+
+def test_an_update_of_one_side_alone_wins_even_where_it_is_older(begun: Workplace) -> None:
+    updated_to(begun, "1.1")
+    repository = Repository(begun, "diff3")
+    repository.drive()
+    repository.commit("attributes")
+    repository.git("branch", "-f", "other")
+    two_branches_that_add(repository)
+    repository.git("switch", "-q", "other")
+    begun.adpm("add", "text/mid <1.1")
+    begun.adpm("add", "text/mid")
+    assert repository.versions()["text/mid"] == "1.0"
+    repository.commit("back to 1.0")
+    repository.git("switch", "-q", "main")
+    repository.git("merge", "other", status=1)
+    assert repository.versions() == {"lang/en": "1.0", "text/aa": "1.0", "text/mid": "1.0", "text/zz": "1.0"}
+
+
+def two_branches_that_exclude_each_other(work: Workplace) -> Repository:
+    work.publish("lang/en", "2.0", seed=2)
+    work.publish("text/new", "1.0", requires=["lang/en >=2"])
+    work.publish("text/old", "1.0", requires=["lang/en <2"])
+    repository = Repository(work)
+    repository.drive()
+    repository.commit("attributes")
+    repository.git("branch", "-f", "other")
+    repository.git("switch", "-q", "other")
+    work.adpm("add", "text/new")
+    repository.commit("new")
+    repository.git("switch", "-q", "main")
+    work.adpm("add", "text/old")
+    repository.commit("old")
+    return repository
+
+
+def test_what_can_not_be_merged_keeps_gits_conflict_and_says_so(begun: Workplace) -> None:
+    repository = two_branches_that_exclude_each_other(begun)
+    said = repository.git("merge", "other", status=1)
+    assert "error[merge-conflict]" in said
+    assert "text/new 1.0 requires lang/en >=2" in said or "requires lang/en >=2" in said
+    assert (
+        "adapter.lock keeps git's conflict: settle adapter.yaml, run 'adpm lock', then 'git add adapter.lock'" in said
+    )
+    assert "Merge conflict in adapter.lock" in said
+    assert "<<<<<<<" in begun.read("adapter.lock")
+    repository.settle(both_lines(begun.read("adapter.yaml")))
+    assert "error[no-solution]" in begun.adpm("lock", status=3).err
+    assert "<<<<<<<" in begun.read("adapter.lock")  # a failure loses nothing
+
+
+def test_where_the_sides_do_not_go_together_the_registries_are_asked(begun: Workplace) -> None:
+    repository = two_branches_that_exclude_each_other(begun)
+    begun.publish("text/old", "1.1", requires=["lang/en"], seed=3)
+    repository.git("merge", "other", status=1)
+    repository.settle(both_lines(begun.read("adapter.yaml")))
+    assert "needs the registries" in begun.adpm("lock", "--offline", status=8).err
+    begun.adpm("lock")
+    assert repository.versions() == {"lang/en": "2.0", "text/mid": "1.0", "text/new": "1.0", "text/old": "1.1"}
+
+
+def test_one_alias_with_two_requirements_is_a_conflict_of_the_manifest(begun: Workplace) -> None:
+    repository = Repository(begun)
+    repository.drive()
+    repository.commit("attributes")
+    repository.git("branch", "-f", "other")
+    repository.git("switch", "-q", "other")
+    begun.adpm("add", "text/mid <2")
+    repository.commit("<2")
+    repository.git("switch", "-q", "main")
+    begun.adpm("add", "text/mid <3")
+    repository.commit("<3")
+    said = repository.git("merge", "other", status=1)
+    assert "both sides of adapter.lock changed the same thing" in said
+    assert "adapters.mid" in said
+    assert "<<<<<<<" in begun.read("adapter.lock")
+
+
+def test_a_merge_of_lines_that_leaves_loose_ends_is_noticed(begun: Workplace) -> None:
+    """Without the driver git may merge the lines of two locks that do not go together, and see no conflict."""
+    begun.adpm("add", "text/aa")
+    before = json.loads(begun.read("adapter.lock"))
+    begun.publish("lang/en", "2.0", seed=2)
+    begun.publish("text/aa", "1.1", requires=["lang/en >=2"], seed=3)
+    begun.adpm("update")
+    after = json.loads(begun.read("adapter.lock"))
+    path = begun.project / "adapter.lock"
+    after["packages"]["lang/en"] = before["packages"]["lang/en"]
+    path.write_text(json.dumps(after), encoding="utf-8")
+    assert "text/aa 1.1 requires lang/en >=2; the lock has 1.0" in begun.adpm("lock", "--locked", status=8).err
+    begun.adpm("lock")
+    begun.adpm("lock", "--locked")
+    after["packages"].pop("lang/en")
+    path.write_text(json.dumps(after), encoding="utf-8")
+    assert "error[lock-invalid]" in begun.adpm("lock", "--locked", status=1).err
+    begun.adpm("lock")
+    begun.adpm("lock", "--locked")
+
+
+def test_what_the_lock_says_of_a_release_is_checked_when_it_is_locked_again(begun: Workplace) -> None:
+    begun.adpm("add", "text/aa")
+    good = begun.read("adapter.lock")
+    lock = json.loads(good)
+    lock["packages"]["text/aa"]["requires"] = {"lang/en": ">=2"}
+    (begun.project / "adapter.lock").write_text(json.dumps(lock), encoding="utf-8")
+    begun.adpm("lock")
+    assert begun.read("adapter.lock") == good
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<<<<<<< a\n{}\n>>>>>>> b\n",
+        "<<<<<<< a\n{}\n=======\n{}\n",
+        "<<<<<<< a\n{}\n=======\n{}\n=======\n>>>>>>> b\n",
+        "<<<<<<< a\n<<<<<<< a\n=======\n>>>>>>> b\n",
+    ],
+)
+def test_markers_out_of_order_are_refused(begun: Workplace, text: str) -> None:
+    (begun.project / "adapter.lock").write_text(text, encoding="utf-8")
+    ran = begun.adpm("lock", status=1)
+    assert "error[lock-invalid]" in ran.err
+    assert "hint: bring one side back" in ran.err
+    assert begun.read("adapter.lock") == text
+
+
+def test_a_side_that_is_no_lock_is_named(begun: Workplace) -> None:
+    text = "<<<<<<< a\n{}\n=======\n" + begun.read("adapter.lock") + ">>>>>>> b\n"
+    (begun.project / "adapter.lock").write_text(text, encoding="utf-8")
+    assert "adapter.lock (our side) is not valid" in begun.adpm("lock", status=1).err
+
+
+def test_files_named_like_options_are_files(begun: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("--help", "-q", "--diff3"):
+        (begun.project / name).write_text(begun.read("adapter.lock"), encoding="utf-8")
+    begun.adpm("merge-driver", "--", "--help", "-q", "--diff3")
+    assert (begun.project / "-q").read_text(encoding="utf-8") == begun.read("adapter.lock")
