@@ -18,7 +18,11 @@ def test_every_item_once(threads: int, first: int | None) -> None:
 
 def test_threads_that_wait_become_more() -> None:
     all_at_once = threading.Barrier(8, timeout=30)
-    in_parallel(lambda _: all_at_once.wait() and None, list(range(8)), threads=8, first=2)
+
+    def work(_: int) -> None:
+        all_at_once.wait()
+
+    in_parallel(work, list(range(8)), threads=8, first=2)
 
 
 @pytest.mark.parametrize("first", [None, 1])
