@@ -140,25 +140,33 @@ def show(title: str, times: dict[str, list[Took]], size: int, files: dict[str, i
         print(f"{name:20} {median:7.2f} s {best:7.2f} s {work:8.2f} s {rates} {ratio:6.2f}x")
 
 
-def large(work: Path, rounds: int, adapters: int, size: int) -> None:
+def others(contenders: Contenders) -> dict[str, Callable[[], None]]:
+    """Package managers and their like, those that are installed."""
+    out = {"pip download": contenders.pip}
+    if shutil.which("oras"):
+        out["oras pull"] = contenders.oras_command
+    elif shutil.which("skopeo"):
+        out["skopeo copy"] = contenders.skopeo
+    if subprocess.run([sys.executable, "-c", "import oras"], check=False, capture_output=True).returncode == 0:
+        out["oras (Python)"] = contenders.oras
+    return out
+
+
+def large(work: Path, rounds: int, adapters: int, size: int, *, quick: bool) -> None:
     port = served.free_port()
     made = served.make(work, adapters=adapters, size=size, port=port)
-    served.add_wheels(made)
-    served.add_artifact(made)
+    if not quick:
+        served.add_wheels(made)
+        served.add_artifact(made)
     with served.nginx(made.root, work / "nginx", port):
         contenders = Contenders(made, port, work)
         runs = {
             "adpm install": contenders.adpm,
             "curl --parallel": contenders.curl,
             "sha256": contenders.sha256,
-            "pip download": contenders.pip,
         }
-        if shutil.which("oras"):
-            runs["oras pull"] = contenders.oras_command
-        elif shutil.which("skopeo"):
-            runs["skopeo copy"] = contenders.skopeo
-        if subprocess.run([sys.executable, "-c", "import oras"], check=False, capture_output=True).returncode == 0:
-            runs["oras (Python)"] = contenders.oras
+        if not quick:
+            runs |= others(contenders)
         times = measured(contenders, runs, rounds)
     files = dict.fromkeys(times, adapters) | {"adpm install": made.requests, "pip download": 2 * adapters}
     show(f"{adapters} adapters of {size / 1e6:.1f} MB, cold", times, made.size, files, "curl --parallel")
@@ -195,13 +203,14 @@ def main() -> None:
     parser.add_argument("--only", choices=["large", "small"])
     parser.add_argument("--adapters", type=int, default=200)
     parser.add_argument("--size", type=int, default=3_600_000, help="bytes of an adapter")
+    parser.add_argument("--quick", action="store_true", help="only adpm, curl and sha256")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work) as directory:
         for name in ("large", "small") if options.only is None else (options.only,):
             work = Path(directory) / name
             work.mkdir()
             if name == "large":
-                large(work, options.rounds, options.adapters, options.size)
+                large(work, options.rounds, options.adapters, options.size, quick=options.quick)
             else:
                 small(work, options.rounds)
 
