@@ -41,19 +41,21 @@ def download(missing: list[Missing], registry_of: Callable[[str], Registry], bat
     when an error, or the end of the process, stops the work is gone on with by the next call.
     """
     jobs: list[Callable[[], None]] = []
+    small: list[Callable[[], None]] = []
     large = []
     for one in sorted(missing, key=lambda one: -one.blob.size):  # so that no large one is begun last
         assert one.package.registry is not None  # noqa: S101 - direct sources are brought otherwise
         registry = registry_of(one.package.registry)
         if one.blob == one.package.manifest:  # which an OCI registry keeps elsewhere than blobs
-            jobs.append(partial(_fetch_release, one, registry, batch, listener))
+            small.append(partial(_fetch_release, one, registry, batch, listener))
         elif one.blob.size <= limits.SMALL_BYTES:
-            jobs.append(partial(_fetch_whole, one, registry, batch, listener))
+            small.append(partial(_fetch_whole, one, registry, batch, listener))
         else:
             large.append(_Large(one, registry, batch, listener))
             jobs += large[-1].jobs()
     try:
         in_parallel(lambda job: job(), jobs, threads=connections(), first=limits.CONNECTIONS_FIRST)
+        in_parallel(lambda job: job(), small, threads=connections(), first=1)
     finally:
         for begun in large:
             begun.close()

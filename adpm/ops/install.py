@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from adpm.core.events import Fetching, Listener, ignore
@@ -54,8 +54,7 @@ def install(
             _fetch(project, missing, store, offline=offline, listener=listener)
         if not any(differences(project.manifest, lock)) and not has_paths(lock):
             note_installed(str(project.root), len(lock.packages), _objects(lock))
-    packages = dict.fromkeys(package for package, _, _ in missing)
-    return Installed(tuple(packages), sum(blob.size for _, _, blob in missing))
+    return Installed(tuple(_packages(missing)), sum(blob.size for _, _, blob in missing))
 
 
 def _objects(lock: Lock) -> Iterator[tuple[str, int]]:
@@ -73,6 +72,11 @@ def _missing(lock: Lock, store: Store) -> Iterator[tuple[LockedPackage, str, Blo
                 yield package, path, blob
 
 
+def _packages(missing: list[tuple[LockedPackage, str, Blob]]) -> Iterable[LockedPackage]:
+    """Each package once. By name: hashing one hashes all of its files."""
+    return {package.name: package for package, _, _ in missing}.values()
+
+
 def _fetch(
     project: Project,
     missing: list[tuple[LockedPackage, str, Blob]],
@@ -85,7 +89,7 @@ def _fetch(
     from adpm.ops.download import Missing, download  # noqa: PLC0415 - as above
     from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
 
-    packages = dict.fromkeys(package for package, _, _ in missing)
+    packages = list(_packages(missing))
     for package in packages:
         if package.source is not None and (not offline or isinstance(package.source, PathSource)):
             bring(package, project.root, store)

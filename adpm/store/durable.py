@@ -149,7 +149,7 @@ def sync(path: Path) -> None:
 
 def sync_all(paths: Iterable[Path]) -> None:
     """``sync`` of each path, at once: the file system puts syncs that wait together into one commit of its journal."""
-    in_parallel(sync, list(paths), threads=limits.SYNC_THREADS, first=limits.CONNECTIONS_FIRST)
+    in_parallel(sync, list(paths), threads=limits.SYNC_THREADS, first=1)
 
 
 def remove_stale(directory: Path, *, dry_run: bool = False) -> int:

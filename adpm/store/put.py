@@ -110,7 +110,7 @@ class Batch:
             directories.update(link_into_place(path, Path(object_path(self._root, blob.digest)))[1])
 
         try:
-            in_parallel(place_one, list(waiting.items()), threads=limits.SYNC_THREADS, first=limits.CONNECTIONS_FIRST)
+            in_parallel(place_one, list(waiting.items()), threads=limits.SYNC_THREADS, first=1)
             sync_all(directories)
         except OSError as error:
             raise _failed(self._root, error) from error
