@@ -35,6 +35,7 @@ INDEX_RELEASES: Final = 50_000
 METRICS: Final = 1_000
 PARENTS: Final = 100
 REGISTRIES: Final = 100
+MIRRORS: Final = 20  # of one registry
 COMPOSITION_DEPTH: Final = 16
 COMPOSITION_LEAVES: Final = 1_000
 
@@ -68,6 +69,8 @@ LIST_PAGES: Final = 10_000  # of a list of tags or repositories
 GIT_SECONDS: Final = 900.0  # one git command
 
 # Registries
+MIRROR_SECONDS: Final = 20.0  # after so long, a mirror that has sent
+MIRROR_BYTES_PER_SECOND: Final = 16 << 10  # less than this is not waited for any longer
 RECORD_BYTES: Final = 64 << 10
 YANK_REASON_CHARACTERS: Final = 1_000
 INDEX_TRIES: Final = 200  # lost races of one publisher for one package's index

@@ -151,6 +151,8 @@ listings = st.builds(
     base=bases,
     yanked=st.none() | st.just("") | texts,
     published=st.none() | times,
+    license=st.sampled_from([None, "MIT", "Apache-2.0 OR GPL-3.0-only"]),
+    metrics=st.lists(metrics, max_size=2).map(tuple),
 )
 
 _leaf = aliases.map(str) | package_names.map(str)
@@ -180,6 +182,7 @@ lock_rules = st.builds(
     ),
     exclude=st.just(()),
     resolution=st.sampled_from(RESOLUTIONS),
+    licenses=st.sampled_from([None, (), ("Apache-2.0", "MIT")]),
     exclude_newer=st.sampled_from([None, "2026-01-31", "2026-01-31T12:00:00Z", "P7D"]),
 )
 

@@ -53,6 +53,12 @@ def test_a_no_op_install_imports_no_network_library_and_no_solver() -> None:
     assert third <= {"click", "yaml", "_yaml", "packaging"}
 
 
+def test_a_no_op_lock_imports_no_network_library_and_no_solver() -> None:
+    third, own = imported("import adpm.cli.commands.lock")
+    assert third <= {"click", "packaging"}
+    assert not own & {"adpm.ops.project", "adpm.ops.lock", "adpm.cli.lock"}
+
+
 def test_public_surface() -> None:
     assert adpm.__all__ == ["Adapters", "AdpmError", "__version__", "attach", "load"]
     assert dir(adpm) == sorted(adpm.__all__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from adpm.cli.listener import Narrator
 from adpm.cli.output import Output, count_text, size_text
 from adpm.core.lock import Lock
@@ -13,7 +15,9 @@ from adpm.store.store import Store
 __all__ = ["run_install"]
 
 
-def run_install(output: Output, *, locked: bool, frozen: bool, offline: bool) -> int:
+def run_install(
+    output: Output, groups: Sequence[str], only: Sequence[str], *, locked: bool, frozen: bool, offline: bool
+) -> int:
     """Install the project's lock and say what came; how many packages are installed now."""
     project = Project.find(output.directory)
     lock, store = project.need_lock(), Store.default()
@@ -22,12 +26,12 @@ def run_install(output: Output, *, locked: bool, frozen: bool, offline: bool) ->
     elif not frozen:
         _warn(output, project, lock, store)
     with Narrator(output) as narrator:
-        done = install(project, lock, store, offline=offline, listener=narrator)
+        done = install(project, lock, store, groups=groups, only=only, offline=offline, listener=narrator)
     for package in done.packages:
         output.say(f"+ {package.name} {package.version}", style="green")
     if done.packages:
         output.say(f"fetched {count_text(len(done.packages), 'package')}, {size_text(done.size)}")
-    return len(lock.packages)
+    return done.present
 
 
 def _warn(output: Output, project: Project, lock: Lock, store: Store) -> None:

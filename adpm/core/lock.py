@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
 from adpm.core.composition import Composition, leaves
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
 from adpm.core.source import Source
+from adpm.errors import NotFoundError
 
 __all__ = ["Lock", "LockedAdapter", "LockedPackage", "package_key"]
 
@@ -26,6 +28,9 @@ class LockedAdapter:
     registry: str | None = None
     base: str | None = None
     slot: str | None = None
+    group: str | None = None
+    where: tuple[Floor, ...] = ()
+    prefer: Preference | None = None
 
     @property
     def key(self) -> str:
@@ -82,6 +87,35 @@ class Lock:
     rules: Rules = field(default_factory=Rules)
     before: str | None = None
     bases: Mapping[str, BaseIdentity] = field(default_factory=dict)
+
+    def selected(self, groups: Collection[str] = (), only: Collection[str] = ()) -> Lock:
+        """This lock with the adapters that are in no group and those of ``groups``, or with those of ``only`` alone.
+
+        Packages that none of them requires are left out, and compositions that name what is. Raises ``NotFoundError``
+        (``group-unknown``).
+        """
+        known = {adapter.group for adapter in self.adapters.values() if adapter.group is not None}
+        for group in (*groups, *only):
+            if group not in known:
+                raise NotFoundError(
+                    "group-unknown",
+                    f"no adapter is locked in a group {group!r}",
+                    hint=f"groups are: {', '.join(sorted(known)) or 'none'}",
+                )
+        if not known:
+            return self
+        wanted: set[str | None] = {*only} or {None, *groups}
+        adapters = {alias: adapter for alias, adapter in self.adapters.items() if adapter.group in wanted}
+        needed: set[str] = set()
+        news = [self.packages[adapter.key] for adapter in adapters.values()]
+        while news:
+            package = news.pop()
+            if package.key not in needed:
+                needed.add(package.key)
+                news += [self.required(package, requirement) for requirement in package.requires]
+        packages = {key: package for key, package in self.packages.items() if key in needed}
+        part = replace(self, adapters=adapters, packages=packages, compose={})
+        return replace(part, compose={n: c for n, c in self.compose.items() if part.bases_of(c)})
 
     def required(self, package: LockedPackage, requirement: Requirement) -> LockedPackage:
         """What meets a requirement of ``package``: the release in its own slot where there is one."""

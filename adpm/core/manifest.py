@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from packaging.version import Version
 
 from adpm.core.composition import Composition
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Metric
 from adpm.core.requirement import Requirement
@@ -24,15 +25,20 @@ class BaseSource:
     model: str | None = None
     revision: str | None = None
     path: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrySource:
-    """A registry by name and place. ``packages``: the patterns of names that it owns; empty: any name."""
+    """A registry by name and place. ``packages``: the patterns of names that it owns; empty: any name.
+
+    ``mirrors``: URLs of registries that may serve its blobs.
+    """
 
     name: str
     url: str
     packages: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,8 @@ class Wanted:
     """One line of ``adapters:``: a release to choose from registries, or the direct source that holds the one.
 
     ``registry`` pins the registry to ask; ``line`` is where it stands in the file. ``base``: which of the project's
-    ``bases`` it is for. ``slot``: a release of its own beside another of the package.
+    ``bases`` it is for. ``slot``: a release of its own beside another of the package. ``group``: it stands under
+    ``groups:`` and is installed and loaded only with that group. ``where``: what the release's scores must reach.
     """
 
     alias: Alias
@@ -48,6 +55,9 @@ class Wanted:
     registry: str | None = None
     base: str | None = None
     slot: str | None = None
+    group: str | None = None
+    where: tuple[Floor, ...] = ()
+    prefer: Preference | None = None
     line: int | None = field(default=None, compare=False)
 
 

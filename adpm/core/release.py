@@ -90,3 +90,19 @@ class Listing:
     base: BaseIdentity
     yanked: str | None = None  # the reason, possibly empty; None: not yanked
     published: str | None = None  # RFC 3339, UTC; when the registry took it
+    license: str | None = None
+    metrics: tuple[Metric, ...] = ()
+
+    @classmethod
+    def of(cls, card: Card, manifest: Blob, published: str | None = None) -> Self:
+        """The listing of the release with this card."""
+        return cls(
+            name=card.name,
+            version=card.version,
+            manifest=manifest,
+            requires=card.requires,
+            base=card.base,
+            published=published,
+            license=card.license,
+            metrics=card.metrics,
+        )

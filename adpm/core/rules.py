@@ -28,13 +28,15 @@ class Rules:
     """``overrides`` and ``exclude`` amend what releases require; the project's own adapters stay as they are.
 
     ``exclude``: packages that no release requires, whatever its card says. ``resolution``: which of the releases that
-    will do is preferred. ``exclude_newer``: a cutoff in canonical form (see ``moment``).
+    will do is preferred. ``exclude_newer``: a cutoff in canonical form (see ``moment``). ``licenses``: those that are
+    allowed (see ``licenses``); None: any.
     """
 
     overrides: tuple[Override, ...] = ()  # sorted by name, no package twice
     exclude: tuple[PackageName, ...] = ()  # sorted, each once
     resolution: Resolution = "highest"
     exclude_newer: str | None = None
+    licenses: tuple[str, ...] | None = None  # sorted, each once
 
     def amended(self, requires: Iterable[Requirement]) -> tuple[Requirement, ...]:
         """What a release requires in this project, in the order of ``requires``."""
@@ -54,6 +56,12 @@ class Rules:
             yield f"the resolution is {self.resolution}; the lock has {locked.resolution}"
         if self.exclude_newer != locked.exclude_newer:
             yield f"exclude-newer is {self.exclude_newer or 'not set'}; the lock has {locked.exclude_newer or 'none'}"
+        if self.licenses != locked.licenses:
+            yield f"licenses that are allowed are {_listed(self.licenses)}; the lock has {_listed(locked.licenses)}"
+
+
+def _listed(licenses: tuple[str, ...] | None) -> str:
+    return "any" if licenses is None else ", ".join(licenses) or "none"
 
 
 def _override(name: PackageName, overrides: dict[PackageName, str]) -> str:

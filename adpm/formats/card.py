@@ -20,6 +20,7 @@ __all__ = [
     "language",
     "license_",
     "metric",
+    "metric_value",
     "read_card",
     "requires_node",
     "requires_value",
@@ -92,13 +93,14 @@ def write_card(card: Card) -> bytes:
         if value is not None:
             out[key] = value
     if card.metrics:
-        out["metrics"] = [_metric_value(m) for m in card.metrics]
+        out["metrics"] = [metric_value(m) for m in card.metrics]
     if card.parents:
         out["parents"] = list(card.parents)
     return canonical(out)
 
 
-def _metric_value(m: Metric) -> dict[str, Any]:
+def metric_value(m: Metric) -> dict[str, Any]:
+    """The JSON object that ``metric`` reads."""
     whole = abs(m.value) <= limits.INTEGER_MAX and m.value == int(m.value)
     parts = {"name": m.name, "value": int(m.value) if whole else m.value, "dataset": m.dataset, "split": m.split}
     return {key: value for key, value in parts.items() if value is not None}

@@ -40,33 +40,49 @@ def new_manifest(base: BaseSource) -> bytes:
 
 
 def add_adapter(data: bytes, wanted: Wanted, source: str) -> bytes:
-    """Add ``wanted``, or replace what its alias asked for."""
-    if isinstance(wanted.requirement, Requirement):
-        said: str | dict[str, str] = str(wanted.requirement)
-    else:
-        said = wanted_source_value(wanted.requirement)
-    if isinstance(said, dict):
-        value = inner = _flow(said)
-    elif wanted.registry is None or not isinstance(wanted.requirement, Requirement):
+    """Add ``wanted`` under ``adapters``, or replace what its alias asked for."""
+    said = _said(wanted)
+    if isinstance(said, str):
         value, inner = _scalar(said, flow=False), _scalar(said, flow=True)
     else:
-        constraint = wanted.requirement.constraint or None
-        value = _flow({"package": wanted.requirement.name, "version": constraint, "registry": wanted.registry})
-        inner = value
+        value = inner = _flow(said)
 
     def meant(before: Manifest) -> Manifest:
-        kept = [w if w.alias != wanted.alias else wanted for w in before.adapters]
-        return dataclasses.replace(before, adapters=(*kept, *([] if wanted in kept else [wanted])))
+        plain = [w if w.alias != wanted.alias else wanted for w in before.adapters if w.group is None]
+        grouped = [w for w in before.adapters if w.group is not None]
+        return dataclasses.replace(before, adapters=(*plain, *([] if wanted in plain else [wanted]), *grouped))
 
     return _edit(data, source, lambda text: text.put("adapters", str(wanted.alias), value, inner), meant)
+
+
+def _said(wanted: Wanted) -> str | dict[str, str | list[str] | None]:
+    """What stands behind the alias: a text where that says it all."""
+    place: dict[str, str | list[str] | None] = {"base": wanted.base, "slot": wanted.slot}
+    asked = wanted.requirement
+    if isinstance(asked, Requirement):
+        if not any((wanted.registry, wanted.base, wanted.slot)):
+            return str(asked)
+        version = asked.constraint or None
+        return {"package": asked.name, "version": version, "registry": wanted.registry, **place}
+    source = wanted_source_value(asked)
+    if isinstance(source, dict):
+        return {**source, **place}
+    return source if not any(place.values()) else {"package": source, **place}
 
 
 def remove_adapter(data: bytes, alias: Alias, source: str) -> bytes:
     """Remove ``alias``; ``NotFoundError`` (``alias-unknown``) if there is none such."""
     before, _ = open_manifest(data, source)
-    kept = tuple(w for w in before.adapters if w.alias != alias)
+    kept = tuple(w for w in before.adapters if w.alias != alias or w.group is not None)
     if len(kept) == len(before.adapters):
-        known = ", ".join(str(w.alias) for w in before.adapters) or "none"
+        known = ", ".join(str(w.alias) for w in before.adapters if w.group is None) or "none"
+        group = next((w.group for w in before.adapters if w.alias == alias), None)
+        if group is not None:
+            raise UsageError(
+                "alias-in-group",
+                f"{alias!r} stands under groups.{group} in {source}, which adpm does not edit",
+                hint="remove it there, then run 'adpm lock'",
+            )
         raise NotFoundError("alias-unknown", f"{source} has no adapter {alias!r}", hint=f"its adapters are: {known}")
     using = [name for name, composition in before.compose.items() if alias in leaves(composition)]
     if using:
@@ -82,7 +98,8 @@ def remove_adapter(data: bytes, alias: Alias, source: str) -> bytes:
 
 def add_registry(data: bytes, registry: RegistrySource, source: str) -> bytes:
     """Add a registry behind the others, or replace the one of that name in its place."""
-    value = _flow({"name": registry.name, "url": registry.url, "packages": list(registry.packages) or None})
+    lists = {"packages": list(registry.packages) or None, "mirrors": list(registry.mirrors) or None}
+    value = _flow({"name": registry.name, "url": registry.url, **lists})
     before, _ = open_manifest(data, source)
     names = [r.name for r in before.registries]
     place = names.index(registry.name) if registry.name in names else None

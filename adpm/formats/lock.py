@@ -13,6 +13,7 @@ from adpm import limits
 from adpm.core.composition import parse_composition
 from adpm.core.files import LOCK_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
+from adpm.core.metrics import Preference
 from adpm.core.moment import cutoff
 from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.release import Blob, File
@@ -23,7 +24,7 @@ from adpm.formats.base import base_value, locked_base_node
 from adpm.formats.card import requires_node, requires_value
 from adpm.formats.conflict import markers
 from adpm.formats.json import open_json, pretty
-from adpm.formats.manifest import registry_name
+from adpm.formats.manifest import floors, registry_name
 from adpm.formats.oci import package_path
 from adpm.formats.reader import Decoder, Node, integer, map_of, parsed, text
 from adpm.formats.rules import rules_fields, rules_value
@@ -55,10 +56,16 @@ def write_lock(lock: Lock) -> bytes:
     return pretty(out)
 
 
-def _adapter_value(adapter: LockedAdapter) -> dict[str, str]:
-    out = {"requirement": str(adapter.requirement)}
+def _adapter_value(adapter: LockedAdapter) -> dict[str, Any]:
+    out: dict[str, Any] = {"requirement": str(adapter.requirement)}
     if adapter.registry is not None:
         out["registry"] = adapter.registry
+    if adapter.group is not None:
+        out["group"] = adapter.group
+    if adapter.prefer is not None:
+        out["prefer"] = str(adapter.prefer)
+    if adapter.where:
+        out["where"] = [str(floor) for floor in adapter.where]
     return {**out, **_place_value(adapter)}
 
 
@@ -165,6 +172,9 @@ def _adapter(node: Node) -> LockedAdapter:
         registry=fields.get("registry", parsed(registry_name)),
         base=fields.get("base", parsed(Alias.parse)),
         slot=fields.get("slot", parsed(Alias.parse)),
+        group=fields.get("group", parsed(Alias.parse)),
+        where=fields.get("where", floors) or (),
+        prefer=fields.get("prefer", parsed(Preference.parse)),
     )
     fields.close()
     return adapter

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from adpm import limits
+from adpm.core.address import has_secret
 from adpm.core.composition import leaves, parse_composition
 from adpm.core.files import LOCK_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, PackageName, parse_version
 from adpm.core.requirement import Requirement
 from adpm.core.source import is_source, parse_source
@@ -20,7 +23,7 @@ from adpm.formats.rules import rules_fields
 from adpm.formats.source import wanted_source
 from adpm.formats.yaml import YamlDocument, open_yaml
 
-__all__ = ["open_manifest", "read_manifest", "registry_name"]
+__all__ = ["floors", "open_manifest", "read_manifest", "registry_name"]
 
 _REGISTRY: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 _PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,128}\Z")
@@ -68,13 +71,17 @@ def _manifest(node: Node) -> Manifest:
         base=fields.get("base", _base),
         bases=fields.get("bases", map_of(Alias.parse, _base), default={}),
         registries=fields.get("registries", list_of(_registry, most=limits.REGISTRIES), default=()),
-        adapters=fields.get("adapters", _adapters, default=()),
+        adapters=(
+            *(fields.get("adapters", _adapters) or ()),
+            *(wanted for group in (fields.get("groups", _groups) or {}).values() for wanted in group),
+        ),
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
         package=fields.get("package", _package),
         rules=rules_fields(fields),
     )
     fields.close()
     if not node.document.faults:
+        _check_aliases(node, manifest)
         _check_registries(node, manifest)
         _check_bases(node, manifest)
         _check_compositions(node, manifest)
@@ -87,7 +94,10 @@ def _base(node: Node) -> BaseSource:
         return BaseSource(model=text(node))
     fields = node.fields()
     base = BaseSource(
-        model=fields.get("model", text), revision=fields.get("revision", text), path=fields.get("path", text)
+        model=fields.get("model", text),
+        revision=fields.get("revision", text),
+        path=fields.get("path", text),
+        license=fields.get("license", license_),
     )
     fields.close()
     if base.model is None and base.path is None:
@@ -99,11 +109,19 @@ def _registry(node: Node) -> RegistrySource:
     fields = node.fields()
     registry = RegistrySource(
         name=fields.need("name", parsed(registry_name)),
-        url=fields.need("url", text),
+        url=fields.need("url", _url),
         packages=fields.get("packages", list_of(_pattern), default=()),
+        mirrors=fields.get("mirrors", list_of(_url, most=limits.MIRRORS), default=()),
     )
     fields.close()
     return registry
+
+
+def _url(node: Node) -> str:
+    url = text(node)
+    if has_secret(url):
+        node.fail("has a user or password in it, which everybody reads here: take it out, and run 'adpm login HOST'")
+    return url
 
 
 def _pattern(node: Node) -> str:
@@ -117,6 +135,19 @@ def _adapters(node: Node) -> tuple[Wanted, ...]:
     return tuple(map_of(Alias.parse, _wanted)(node).values())
 
 
+def _groups(node: Node) -> dict[Alias, tuple[Wanted, ...]]:
+    return map_of(Alias.parse, _group)(node)
+
+
+def _group(node: Node) -> tuple[Wanted, ...]:
+    return tuple(replace(wanted, group=str(node.path[-1])) for wanted in _adapters(node))
+
+
+def _path(wanted: Wanted) -> tuple[str, ...]:
+    """Where an adapter stands in the manifest."""
+    return ("adapters", str(wanted.alias)) if wanted.group is None else ("groups", wanted.group, str(wanted.alias))
+
+
 def _wanted(node: Node) -> Wanted:
     alias = Alias(node.path[-1])  # checked by map_of
     if isinstance(node.value, str):
@@ -128,14 +159,21 @@ def _wanted(node: Node) -> Wanted:
         source = wanted_source(node, fields, kind)
         base, slot = _place(fields)
         fields.close()
-        return Wanted(alias, source, None, base, slot, node.line)
+        return Wanted(alias, source, None, base, slot, line=node.line)
     package = fields.need("package", parsed(PackageName.parse))
     registry = fields.get("registry", parsed(registry_name))
     base, slot = _place(fields)
+    where, prefer = fields.get("where", floors) or (), fields.get("prefer", parsed(Preference.parse))
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
     fields.close()
-    return Wanted(alias, requirement, registry, base, slot, node.line)
+    return Wanted(alias, requirement, registry, base, slot, where=where, prefer=prefer, line=node.line)
+
+
+def floors(node: Node) -> tuple[Floor, ...]:
+    """One floor, or a list of them, each once."""
+    one = parsed(Floor.parse)
+    return (one(node),) if isinstance(node.value, str) else tuple(dict.fromkeys(list_of(one)(node)))
 
 
 def _place(fields: Fields) -> tuple[str | None, str | None]:
@@ -177,6 +215,14 @@ def _requirements(node: Node) -> tuple[Requirement, ...]:
     return tuple(sorted(requirements, key=lambda requirement: requirement.name))
 
 
+def _check_aliases(node: Node, manifest: Manifest) -> None:
+    seen: dict[Alias, Wanted] = {}
+    for wanted in manifest.adapters:
+        other = seen.setdefault(wanted.alias, wanted)
+        if other is not wanted:
+            node.document.report(_path(wanted), f"{wanted.alias!r} stands under {'.'.join(_path(other))} too")
+
+
 def _check_registries(node: Node, manifest: Manifest) -> None:
     names = [registry.name for registry in manifest.registries]
     for i, name in enumerate(names):
@@ -185,9 +231,7 @@ def _check_registries(node: Node, manifest: Manifest) -> None:
     for wanted in manifest.adapters:
         if wanted.registry is not None and wanted.registry not in names:
             known = f"; declared are {', '.join(names)}" if names else ""
-            node.document.report(
-                ("adapters", str(wanted.alias)), f"no registry named {wanted.registry!r} is declared{known}"
-            )
+            node.document.report(_path(wanted), f"no registry named {wanted.registry!r} is declared{known}")
 
 
 def _check_bases(node: Node, manifest: Manifest) -> None:
@@ -195,7 +239,7 @@ def _check_bases(node: Node, manifest: Manifest) -> None:
         node.document.report(("bases",), "a project has 'base' or 'bases', not both")
     declared = f"; declared are {', '.join(manifest.bases)}" if manifest.bases else ""
     for wanted in manifest.adapters:
-        path = ("adapters", str(wanted.alias))
+        path = _path(wanted)
         if wanted.base is None and manifest.bases:
             node.document.report(path, f"does not say which base it is for{declared}")
         elif wanted.base is not None and wanted.base not in manifest.bases:
@@ -215,7 +259,7 @@ def _check_exclusions(node: Node, manifest: Manifest) -> None:
     """What the project itself wants can't be excluded: that is for what releases require."""
     for wanted in manifest.adapters:
         if isinstance(wanted.requirement, Requirement) and wanted.requirement.name in manifest.rules.exclude:
-            node.document.report(("exclude",), f"{wanted.requirement.name} is wanted under adapters.{wanted.alias}")
+            node.document.report(("exclude",), f"{wanted.requirement.name} is wanted under {'.'.join(_path(wanted))}")
 
 
 def _may_be_package(leaf: str) -> bool:

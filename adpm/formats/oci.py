@@ -19,7 +19,7 @@ from adpm.core.names import Digest, PackageName, parse_version
 from adpm.core.release import Blob, File, Listing, Release
 from adpm.errors import UsageError
 from adpm.formats.base import base_node, base_value
-from adpm.formats.card import requires_node, requires_value
+from adpm.formats.card import license_, metric, metric_value, requires_node, requires_value
 from adpm.formats.json import canonical, open_json
 from adpm.formats.reader import Decoder, Fields, Node, integer, list_of, parsed, text
 
@@ -49,6 +49,8 @@ T = TypeVar("T")
 _TITLE: Final = "org.opencontainers.image.title"
 _REF: Final = "org.opencontainers.image.ref.name"
 _CREATED: Final = "org.opencontainers.image.created"
+_LICENSE: Final = "dev.adpm.license"
+_METRICS: Final = "dev.adpm.metrics"
 _REQUIRES: Final = "dev.adpm.requires"
 _BASE: Final = "dev.adpm.base"
 _YANKED: Final = "dev.adpm.yanked"
@@ -205,6 +207,10 @@ def _annotations(entry: Listing) -> dict[str, str]:
         out[_YANKED] = entry.yanked
     if entry.published is not None:
         out[_CREATED] = entry.published
+    if entry.license is not None:
+        out[_LICENSE] = entry.license
+    if entry.metrics:
+        out[_METRICS] = canonical([metric_value(metric) for metric in entry.metrics]).decode("utf-8")
     return out
 
 
@@ -242,6 +248,8 @@ def _noted(node: Node, name: PackageName, manifest: Blob) -> Listing:
         base=notes.get(_BASE, _embedded(base_node), default=BaseIdentity(None, None, None, None)),
         yanked=notes.get(_YANKED, lambda reason: "" if reason.value == "" else text(reason)),
         published=notes.get(_CREATED, _time),
+        license=notes.get(_LICENSE, license_),
+        metrics=notes.get(_METRICS, _embedded(list_of(metric, most=limits.METRICS)), default=()),
     )
 
 

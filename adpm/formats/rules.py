@@ -8,18 +8,20 @@ from adpm.core.moment import cutoff
 from adpm.core.names import PackageName
 from adpm.core.requirement import Requirement
 from adpm.core.rules import RESOLUTIONS, Override, Rules
+from adpm.formats.card import license_
 from adpm.formats.reader import Fields, Node, list_of, one_of, parsed
 
 __all__ = ["rules_fields", "rules_value"]
 
 
 def rules_fields(fields: Fields) -> Rules:
-    """Read ``overrides``, ``exclude``, ``resolution`` and ``exclude-newer``; each package may be named once."""
+    """Read the keys of the rules; each package may be named once."""
     rules = Rules(
         overrides=fields.get("overrides", _overrides, default=()),
         exclude=fields.get("exclude", _exclude, default=()),
         resolution=fields.get("resolution", one_of(*RESOLUTIONS), default="highest"),
         exclude_newer=fields.get("exclude-newer", parsed(cutoff)),
+        licenses=fields.get("licenses", _licenses),
     )
     for name in rules.exclude or ():
         if any(override.requirement.name == name for override in rules.overrides or ()):
@@ -38,7 +40,16 @@ def rules_value(rules: Rules) -> dict[str, Any]:
         out["resolution"] = rules.resolution
     if rules.exclude_newer is not None:
         out["exclude-newer"] = rules.exclude_newer
+    if rules.licenses is not None:
+        out["licenses"] = {"allow": list(rules.licenses)}
     return out
+
+
+def _licenses(node: Node) -> tuple[str, ...]:
+    fields = node.fields()
+    allow = fields.need("allow", list_of(license_))
+    fields.close()
+    return tuple(sorted(set(allow or ())))
 
 
 def _overrides(node: Node) -> tuple[Override, ...]:

@@ -12,9 +12,10 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from adpm import limits
-from adpm.errors import NetworkError
+from adpm.errors import LoginNeededError, NetworkError
 from adpm.formats.json import open_json
 from adpm.formats.reader import Node
+from adpm.net.authority import way_in
 from adpm.net.client import Client
 from adpm.net.credentials import Login
 from adpm.net.url import origin, shown
@@ -81,16 +82,17 @@ class RegistryAuthority:
                 self._basic = None if login is None else login.basic()
                 return self._basic not in {None, sent}
             key = _key(method, url)
+            ready = self._known_login()
+            if ready is not None and ready.user is None and not ready.identity:
+                self._tokens[key] = f"Bearer {ready.secret}"  # a token that is good for the registry itself
+                return self._tokens[key] != sent
             self._tokens.pop((key[0], True), None)
             self._tokens[key] = "Bearer " + self._token(parameters, _scopes(key, url, parameters.get("scope")))
             return True
 
-    def hint(self, url: str) -> str:
-        host = urlsplit(url).netloc
-        return (
-            f"log in with 'docker login {host}' (or put {host.partition(':')[0]} into ~/.netrc); if you are logged in, "
-            "check that this user may read, or write, this repository"
-        )
+    def login(self, url: str) -> Login | None:  # noqa: ARG002 - an Authority
+        with self._lock:
+            return self._known_login()
 
     def _known_login(self) -> Login | None:
         if not self._asked:
@@ -106,9 +108,25 @@ class RegistryAuthority:
                 cause=f"it says {shown(realm)!r}" if realm else "it names none",
                 hint="ask who runs that registry",
             )
+        try:
+            data = self._asked_service(realm, parameters, scopes)
+        except LoginNeededError as error:
+            login = self._known_login()
+            if login is None:
+                raise
+            place = urlsplit(self._root).netloc
+            raise LoginNeededError(
+                "login-needed",
+                f"{place} does not accept the login of {login}",
+                cause=error.cause,
+                hint=way_in(self._root, login),
+            ) from error
+        return _read_token(data, f"the answer of the token service {shown(realm)}")
+
+    def _asked_service(self, realm: str, parameters: Mapping[str, str], scopes: list[str]) -> bytes:
         login = self._known_login()
         pairs = [("service", parameters["service"])] if "service" in parameters else []
-        if login is not None and login.user is None:
+        if login is not None and login.identity:
             form = [*pairs, ("client_id", _CLIENT), ("grant_type", "refresh_token"), ("refresh_token", login.secret)]
             answer = self._client.exchange(
                 "POST",
@@ -130,7 +148,7 @@ class RegistryAuthority:
                 limit=limits.TOKEN_BYTES,
                 redirects=0,
             )
-        return _read_token(answer.data, f"the answer of the token service {shown(realm)}")
+        return answer.data
 
 
 def _key(method: str, url: str) -> _Key:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final
+from typing import IO, Final
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -15,10 +16,12 @@ from adpm import limits
 from adpm.errors import NetworkError
 from adpm.net.authority import Authority, PerHost
 from adpm.net.body import RangesIgnoredError, chunks_of, document_of, has_an_end
-from adpm.net.credentials import Credentials, from_netrc
-from adpm.net.faults import TransientError, of_exception, of_status
+from adpm.net.credentials import Credentials, Login
+from adpm.net.faults import TransientError, of_exception, of_status, refused_elsewhere
+from adpm.net.logins import find_login
 from adpm.net.patience import Patience
 from adpm.net.pool import make_pool
+from adpm.net.proxy import Proxy, proxy_for
 from adpm.net.tries import Tries
 from adpm.net.url import checked, origin, shown
 from adpm.version import __version__
@@ -41,7 +44,8 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said to one exchange: status, headers (names in small letters), and a body of bounded size."""
+    """What a server said to one exchange: status, headers (names in small letters, repeated ones joined by commas), and
+    a body of bounded size."""
 
     status: int
     headers: Mapping[str, str]
@@ -55,7 +59,7 @@ class _Request:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes | None = None
+    body: bytes | IO[bytes] | None = None
     redirects: int = limits.REDIRECTS
 
 
@@ -69,13 +73,18 @@ class Client:
     def __init__(
         self,
         patience: Patience | None = None,
-        credentials: Credentials = from_netrc,
+        credentials: Credentials = find_login,
         authority: Authority | None = None,
     ) -> None:
         self._patience = patience or Patience()
         self._authority = authority or PerHost(credentials)
-        self._pools: dict[str, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, Proxy | None], urllib3.PoolManager] = {}
+        self._proxies: dict[tuple[str, str, int], Proxy | None] = {}
         self._lock = Lock()
+
+    def login(self, url: str) -> Login | None:
+        """As whom ``url`` is asked."""
+        return self._authority.login(url)
 
     def tries(self) -> Tries:
         """Counts the failures of a piece of work that the caller tries again itself."""
@@ -113,7 +122,7 @@ class Client:
         *,
         good: Container[int],
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | IO[bytes] | None = None,
         limit: int = limits.RECORD_BYTES,
         again: bool = True,
         redirects: int = limits.REDIRECTS,
@@ -121,8 +130,9 @@ class Client:
         """One request of any method, whose answer has a status that is ``good`` and at most ``limit`` bytes.
 
         It is tried again like reading is; where it must not be sent twice as it is, not ``again``, but a
-        ``TransientError`` leaves the decision to the caller. Redirects of what writes are followed only if they keep
-        method and body. ``headers`` go wherever redirects lead: with a secret in them, allow no ``redirects``.
+        ``TransientError`` leaves the decision to the caller. A ``body`` may be a file, sent whole. Redirects of
+        what writes are followed only if they keep method and body. ``headers`` go wherever redirects lead: with a
+        secret in them, allow no ``redirects``.
         """
         request = _Request(method, url, {"Accept-Encoding": "identity", **(headers or {})}, body, redirects)
         tries = self.tries()
@@ -130,7 +140,9 @@ class Client:
             try:
                 with self._open(request, good) as response:
                     data = b"" if method == "HEAD" else document_of(response, url, limit)
-                    return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, data)
+                    return Answer(
+                        response.status, {name.lower(): response.headers[name] for name in response.headers}, data
+                    )
             except TransientError as failure:
                 if not again:
                     raise
@@ -175,20 +187,28 @@ class Client:
     @contextmanager
     def _open(self, request: _Request, good: Container[int]) -> Iterator[urllib3.BaseHTTPResponse]:
         """One try: follow redirects to an answer whose status is ``good``; its connection is given back."""
-        response = self._follow(request)
+        response, here = self._follow(request)
         try:
             if response.status not in good:
-                raise of_status(response, request.url, self._authority.hint(request.url))
+                raise self._refused(request, response, here)
             yield response
         finally:
             _give_back(response)
 
-    def _follow(self, request: _Request) -> urllib3.BaseHTTPResponse:
+    def _refused(self, request: _Request, response: urllib3.BaseHTTPResponse, here: str) -> Exception:
+        if response.status not in {401, 403}:
+            return of_status(response, request.url, None)
+        if origin(here) != origin(request.url):
+            return refused_elsewhere(response.status, request.url, here)
+        return of_status(response, request.url, self._authority.login(request.url))
+
+    def _follow(self, request: _Request) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """The answer, and where it came from."""
         here = checked(request.url)
         for _ in range(request.redirects + 1):
             response = self._authorized(request, here)
             if response.status not in _REDIRECTS:
-                return response
+                return response, here
             target = response.headers.get("Location")
             _give_back(response)
             here = _redirected(here, target)
@@ -218,10 +238,13 @@ class Client:
 
     def _send(self, request: _Request, here: str, authorization: str | None) -> urllib3.BaseHTTPResponse:
         headers = {**request.headers, "User-Agent": f"adpm/{__version__}"}
+        if request.body is not None and not isinstance(request.body, bytes):
+            headers["Content-Length"] = str(request.body.seek(0, os.SEEK_END))
+            request.body.seek(0)
         if authorization is not None:
             headers["Authorization"] = authorization
         try:
-            return self._pool(urlsplit(here).scheme).request(
+            return self._pool(here).request(
                 request.method,
                 here,
                 body=request.body,
@@ -233,11 +256,15 @@ class Client:
         except _BROKEN as error:
             raise of_exception(error, here) from error
 
-    def _pool(self, scheme: str) -> urllib3.PoolManager:
+    def _pool(self, url: str) -> urllib3.PoolManager:
         with self._lock:
-            if scheme not in self._pools:
-                self._pools[scheme] = make_pool(scheme, self._patience)
-            return self._pools[scheme]
+            at = origin(url)
+            if at not in self._proxies:
+                self._proxies[at] = proxy_for(url)
+            key = at[0], self._proxies[at]
+            if key not in self._pools:
+                self._pools[key] = make_pool(at[0], self._patience, key[1])
+            return self._pools[key]
 
 
 def _give_back(response: urllib3.BaseHTTPResponse) -> None:

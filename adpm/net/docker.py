@@ -16,13 +16,14 @@ from adpm import limits
 from adpm.errors import DocumentError, Fault, LoginNeededError
 from adpm.formats.json import open_json
 from adpm.formats.reader import Node, map_of
-from adpm.net.credentials import Login
+from adpm.net.credentials import Login, discreet
 
 __all__ = ["docker_login"]
 
 _CODE: Final = "docker-config-invalid"
 _HELPER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _NOT_THERE: Final = "credentials not found in native keychain"  # what every helper says, word by word
+_SOURCE: Final = "docker's config.json"
 _IDENTITY: Final = "<token>"  # instead of a user: the secret is an identity token
 
 
@@ -63,9 +64,10 @@ def _read(path: Path) -> _Config | None:
         return None
     except OSError as error:
         raise DocumentError(_CODE, str(path), [Fault("", f"can't be read: {error}")]) from error
-    document = open_json(data, source=str(path), code=_CODE, limit=limits.CONFIG_BYTES)
-    config = document.root.decode(_config)
-    document.finish(hint="mend the file, or log in again")
+    with discreet():
+        document = open_json(data, source=str(path), code=_CODE, limit=limits.CONFIG_BYTES)
+        config = document.root.decode(_config)
+        document.finish(hint="mend the file, or log in again")
     assert config is not None  # noqa: S101 - finish has raised otherwise
     return config
 
@@ -83,7 +85,7 @@ def _login(node: Node) -> Login | None:
     fields = node.fields()
     token = fields.get("identitytoken", _loose)
     if token:
-        return Login(None, token)
+        return Login(None, token, _SOURCE, identity=True)
     auth = fields.get("auth", _loose)
     if not auth:
         return None
@@ -93,7 +95,7 @@ def _login(node: Node) -> Login | None:
         colon = ""
     if not colon:
         node.fail("'auth' is no user and password in base64")
-    return Login(user, secret.rstrip("\0"))
+    return Login(user, secret.rstrip("\0"), _SOURCE)
 
 
 def _loose(node: Node) -> str:
@@ -120,11 +122,12 @@ def _ask(helper: str, host: str, config: Path) -> Login | None:
         if _NOT_THERE.encode() in done.stdout + done.stderr:
             return None
         raise _failed(helper, host, f"it ended with status {done.returncode}")
-    document = open_json(
-        done.stdout, source=f"what docker-credential-{helper} says", code=_CODE, limit=limits.CONFIG_BYTES
-    )
-    login = document.root.decode(_answer)
-    document.finish(hint="log in again")
+    with discreet():
+        document = open_json(
+            done.stdout, source=f"what docker-credential-{helper} says", code=_CODE, limit=limits.CONFIG_BYTES
+        )
+        login = document.root.decode(_answer)
+        document.finish(hint="log in again")
     assert login is not None  # noqa: S101 - finish has raised otherwise
     return login
 
@@ -132,7 +135,7 @@ def _ask(helper: str, host: str, config: Path) -> Login | None:
 def _answer(node: Node) -> Login:
     fields = node.fields()
     user, secret = fields.need("Username", _loose), fields.need("Secret", _loose)
-    return Login(None if user == _IDENTITY else user, secret)
+    return Login(None if user == _IDENTITY else user, secret, _SOURCE, identity=user == _IDENTITY)
 
 
 def _failed(helper: str, host: str, why: str) -> LoginNeededError:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import email.utils
+import re
+import ssl
 import time
 from http import HTTPStatus
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import urllib3.exceptions
 
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError
+from adpm.net.authority import way_in
+from adpm.net.credentials import Login
+from adpm.net.proxy import Proxy, proxy_failed, proxy_for
+from adpm.net.trust import CERTIFICATE_HINT
 from adpm.net.url import origin, shown
 
-__all__ = ["TransientError", "of_exception", "of_status", "too_large"]
+__all__ = ["TransientError", "of_exception", "of_status", "refused_elsewhere", "too_large"]
 
+_TUNNEL: Final = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # how http.client puts it
 _TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 
 
@@ -33,20 +41,34 @@ class _Response(Protocol):
     def headers(self) -> urllib3.HTTPHeaderDict: ...
 
 
-def of_status(response: _Response, url: str, way_in: str) -> AdpmError | TransientError:
-    """The error for an answer that is no success; ``way_in`` is what a user can do who was refused."""
+def of_status(response: _Response, url: str, login: Login | None) -> AdpmError | TransientError:
+    """The error for an answer that is no success, to one who came with ``login``."""
     status = response.status
     said = f"HTTP {status} {_phrase(status)}".rstrip()
-    if status in {401, 403}:
-        host = origin(url)[1]
-        refused = "asks for credentials" if status == 401 else "refused access"
+    if status == HTTPStatus.UNAUTHORIZED:
+        place = urlsplit(url).netloc
         return LoginNeededError(
             "login-needed",
-            f"{host} {refused}",
-            cause=f"{shown(url)}: {said}",
-            hint=way_in,
+            f"{place} wants a login" if login is None else f"{place} does not accept the login of {login}",
+            cause=f"{shown(url)}: {said}" + ("; adpm has no login for it" if login is None else ""),
+            hint=way_in(url, login),
             url=shown(url),
         )
+    if status == HTTPStatus.FORBIDDEN:
+        who = "somebody without a login" if login is None else str(login)
+        return LoginNeededError(
+            "access-denied",
+            f"{urlsplit(url).netloc} does not let {who} do this",
+            cause=f"{shown(url)}: {said}",
+            hint=way_in(url, None)
+            if login is None
+            else f"ask who runs it to allow that, or log in as somebody else: 'adpm login {urlsplit(url).netloc}'",
+            url=shown(url),
+            user=None if login is None else login.user,
+        )
+    proxy = proxy_for(url) if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else None
+    if proxy is not None:
+        return proxy_failed(proxy, url, status)
     if status in {404, 410}:
         return NotFoundError("url-not-found", f"{shown(url)} does not exist", cause=said, url=shown(url))
     error = NetworkError(
@@ -58,6 +80,18 @@ def of_status(response: _Response, url: str, way_in: str) -> AdpmError | Transie
         status=status,
     )
     return TransientError(error, _retry_after(response)) if status in _TRY_AGAIN else error
+
+
+def refused_elsewhere(status: int, url: str, there: str) -> LoginNeededError:
+    """The error for a refusal by another server, to which ``url`` redirected: there, nobody comes with a login."""
+    host, other = urlsplit(url).netloc, urlsplit(there).netloc
+    return LoginNeededError(
+        "access-denied",
+        f"{other}, where {host} redirects to, refused access",
+        cause=f"{shown(there)}: HTTP {status} {_phrase(status)}",
+        hint=f"logins do not follow redirects: use that address itself if it is yours, else ask who runs {host}",
+        url=shown(url),
+    )
 
 
 def _phrase(status: int) -> str:
@@ -80,10 +114,12 @@ def of_exception(error: Exception, url: str) -> AdpmError | TransientError:
     """The error for a connection that could not be made (no second try), or that broke (worth one)."""
     host = origin(url)[1]
     lasting: str | None = None
+    if isinstance(error, urllib3.exceptions.ProxyError) and (proxy := proxy_for(url)) is not None:
+        return _of_proxy(error, proxy, url)
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         lasting, hint = "its name is not known", f"check the spelling of {host!r} and your network"
     elif isinstance(error, urllib3.exceptions.SSLError):
-        lasting, hint = f"no secure connection: {error}", "if the server has its own CA, set SSL_CERT_FILE to its file"
+        return _of_tls(error, url)
     elif isinstance(error, urllib3.exceptions.NewConnectionError):
         lasting, hint = "it takes no connection", "check the address and your network, or that the server runs"
     else:
@@ -91,6 +127,42 @@ def of_exception(error: Exception, url: str) -> AdpmError | TransientError:
     cause = lasting or _broken(error)
     out = NetworkError("network-failed", f"could not talk to {host}", cause=f"{shown(url)}: {cause}", hint=hint)
     return out if lasting else TransientError(out)
+
+
+def _of_proxy(error: urllib3.exceptions.ProxyError, proxy: Proxy, url: str) -> AdpmError | TransientError:
+    refused = _TUNNEL.search(str(error.original_error))
+    status = int(refused[1]) if refused else None
+    out = proxy_failed(proxy, url, status)
+    passing = status in _TRY_AGAIN or isinstance(error.original_error, urllib3.exceptions.ConnectTimeoutError)
+    return TransientError(out) if passing else out
+
+
+def _of_tls(error: urllib3.exceptions.SSLError, url: str) -> NetworkError:
+    """What is wrong with a certificate, in words; or that there is no TLS at all."""
+    reason = error.args[0] if error.args else error
+    host = urlsplit(url).netloc
+    if not isinstance(reason, ssl.SSLCertVerificationError):
+        plain = getattr(reason, "reason", None) in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
+        return NetworkError(
+            "network-failed",
+            f"could not talk to {host}",
+            cause=f"{shown(url)}: no secure connection: {'it does not speak TLS' if plain else reason}",
+            hint="if it speaks plain HTTP there, write http://" if plain else "ask who runs it, or a proxy on the way",
+        )
+    code = reason.verify_code
+    if code in {9, 10}:  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+        fault = "has expired" if code == 10 else "is not valid yet"
+        hint = "ask who runs it; and look whether this machine's clock is right"
+    elif code in {62, 64}:  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+        fault, hint = "is for other names", "use the name that it is for, or ask who runs it"
+    else:
+        fault, hint = "is signed by nobody whom this machine trusts", CERTIFICATE_HINT
+    return NetworkError(
+        "certificate-invalid",
+        f"the certificate of {host} {fault}",
+        cause=f"{shown(url)}: no secure connection: {reason.verify_message}",
+        hint=hint,
+    )
 
 
 def _broken(error: Exception) -> str:

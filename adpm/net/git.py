@@ -20,6 +20,7 @@ from typing import IO, Final
 from adpm import limits
 from adpm.core.source import GitSource
 from adpm.errors import IntegrityError, LoginNeededError, NetworkError, NotFoundError, UsageError
+from adpm.net.offline import refuse_if_offline
 
 __all__ = ["Entry", "Tree", "fetch"]
 
@@ -104,6 +105,8 @@ class Tree:
 
 def fetch(source: GitSource, repository: Path) -> Tree:
     """Fetch one commit of ``source`` into ``repository``, a new directory: its ``commit``, else its revision."""
+    if not source.url.startswith("file:"):
+        refuse_if_offline(str(source))
     _run(None, ["init", "--bare", "--quiet", "--", str(repository)], source)
     _run(repository, ["remote", "add", "origin", source.url], source)
     wanted = source.commit or source.revision or "HEAD"

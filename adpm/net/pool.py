@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import socket
-import ssl
 import time
 from typing import Any
 
@@ -17,6 +16,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from adpm.core.settings import connections
 from adpm.net.patience import Patience
+from adpm.net.proxy import Proxy
+from adpm.net.trust import trusting
 from adpm.net.wire import Connection, Head, SecureConnection
 
 __all__ = ["make_pool"]
@@ -50,8 +51,8 @@ class _Watched(io.RawIOBase):
         super().close()
 
 
-def make_pool(scheme: str, patience: Patience) -> urllib3.PoolManager:
-    """A pool for ``http`` or ``https``. No retries, no redirects: the client decides on those."""
+def make_pool(scheme: str, patience: Patience, proxy: Proxy | None = None) -> urllib3.PoolManager:
+    """A pool for ``http`` or ``https``, through ``proxy``. No retries, no redirects: the client decides on those."""
 
     class WatchedResponse(Head):
         def __init__(self, sock: socket.socket, *args: Any, **keywords: Any) -> None:
@@ -73,8 +74,18 @@ def make_pool(scheme: str, patience: Patience) -> urllib3.PoolManager:
 
     options: dict[str, Any] = {}
     if scheme == "https":  # one context for all: reading the machine's certificates takes longer than a request
-        options["ssl_context"] = ssl.create_default_context()
+        options["ssl_context"] = trusting()
     timeout = urllib3.Timeout(connect=patience.connect, read=patience.read)
-    pool = urllib3.PoolManager(maxsize=connections(), timeout=timeout, retries=False, **options)
+    options |= {"maxsize": connections(), "timeout": timeout, "retries": False}
+    if proxy is None:
+        pool = urllib3.PoolManager(**options)
+    else:
+        basic = None if proxy.login is None else proxy.login.basic()
+        pool = urllib3.ProxyManager(
+            proxy.url,
+            proxy_headers={} if basic is None else {"Proxy-Authorization": basic},
+            proxy_ssl_context=trusting() if proxy.url.startswith("https:") else None,
+            **options,
+        )
     pool.pool_classes_by_scheme = {"http": Pool, "https": SecurePool}
     return pool

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from adpm.errors import UsageError
 
-__all__ = ["checked", "origin", "shown"]
+__all__ = ["checked", "host_port", "origin", "shown"]
 
 
 def checked(url: str) -> str:
@@ -27,7 +27,7 @@ def checked(url: str) -> str:
             "url-invalid",
             f"the URL {shown(url)!r} has a user name or password in it",
             cause="a URL is written to adapter.yaml, where others read it",
-            hint=f"remove it, and put the credentials for {parts.hostname} into ~/.netrc",
+            hint=f"write it without, and run 'adpm login {parts.netloc.rpartition('@')[2]}'",
         )
     return url
 
@@ -36,6 +36,12 @@ def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: what credentials belong to."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def host_port(url: str) -> str:
+    """``HOST:PORT`` of a URL: what a login is for."""
+    _, host, port = origin(url)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def shown(url: str) -> str:

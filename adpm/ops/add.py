@@ -40,10 +40,12 @@ def add(
     *,
     alias: Alias | None = None,
     registry: str | None = None,
+    base: str | None = None,
+    slot: str | None = None,
     offline: bool = False,
     listener: Listener = ignore,
 ) -> tuple[Project, Locked]:
     """The project with ``requirement`` added (or replaced, if the alias is taken), and its lock."""
-    wanted = Wanted(alias or default_alias(requirement), requirement, registry)
+    wanted = Wanted(alias or default_alias(requirement), requirement, registry, base, slot)
     edited = project.edited(add_adapter(project.manifest_bytes, wanted, MANIFEST_FILE))
     return edited, lock(edited, store, offline=offline, listener=listener)

@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from adpm.core.base import BaseIdentity
+from adpm.core.lock import Lock
 from adpm.core.manifest import BaseSource
 from adpm.errors import UsageError
 from adpm.formats.model import read_model, read_tokenizer
 from adpm.ops.project import Project
 
-__all__ = ["base_directory", "hub_snapshot", "identify", "project_bases"]
+__all__ = ["base_differences", "base_directory", "declared_base", "hub_snapshot", "identify", "project_bases"]
 
 
-def project_bases(project: Project) -> dict[str | None, BaseIdentity | None]:
+def project_bases(project: Project, before: Lock | None = None) -> dict[str | None, BaseIdentity | None]:
     """The bases that ``project`` declares, by name, with their tokenizers.
 
-    One that stands under ``base:`` has the name None; so has the one that is not known, where none is declared.
+    One that stands under ``base:`` has the name None; so has the one that is not known, where none is declared. Of one
+    that is not on this machine counts what ``before`` knows of it, so that every machine writes the same lock.
     """
     manifest = project.manifest
     if manifest.bases:
-        return {name: _with_tokenizer(base, project.root) for name, base in manifest.bases.items()}
-    return {None: None if manifest.base is None else _with_tokenizer(manifest.base, project.root)}
+        known = {} if before is None else before.bases
+        return {name: _or_locked(base, project, known.get(name)) for name, base in manifest.bases.items()}
+    if manifest.base is None:
+        return {None: None}
+    return {None: _or_locked(manifest.base, project, None if before is None else before.base)}
 
 
-def _with_tokenizer(base: BaseSource, relative_to: Path) -> BaseIdentity:
+def _or_locked(base: BaseSource, project: Project, locked: BaseIdentity | None) -> BaseIdentity:
+    found = declared_base(base, project.root)
+    same = locked is not None and (locked.model, locked.revision) == (found.model, found.revision)
+    return locked if locked is not None and same and found.shape is None else found
+
+
+def base_differences(project: Project, lock: Lock) -> Iterator[str]:
+    """Which bases in directories of this machine are not what was locked, a sentence each; one that is gone is none."""
+    declared = {None: project.manifest.base} if lock.base is not None else dict(project.manifest.bases)
+    for name, base in declared.items():
+        locked = lock.base if name is None else lock.bases.get(name)
+        if base is None or base.path is None or locked is None or not (project.root / base.path).is_dir():
+            continue
+        now = declared_base(base, project.root)
+        if now != locked:
+            reason = locked.misfit(now) or "its tokenizer, or what is known of its weights"
+            yield f"the base in {base.path} is not what was locked: {reason.replace('trained for', 'locked were')}"
+
+
+def declared_base(base: BaseSource, relative_to: Path) -> BaseIdentity:
+    """``identify``, with the digest of the tokenizer: as a lock holds the project's base."""
     directory = base_directory(base, relative_to)
     found = identify(base, relative_to)
     return found if directory is None else replace(found, tokenizer=read_tokenizer(directory))

@@ -197,10 +197,14 @@ def _problem(project: Project, wanted: Sequence[_Line], slots: Collection[Packag
         own = sorted(slot for package, slot in map(_parts, slots) if slot is not None and package == name)
         overrides += [quote(override.requirement, slot, override.line) for slot in (None, *own)]
     return problem.Problem(
-        wanted=tuple(quote(w.pinned, w.wanted.slot, w.wanted.line) for w in wanted),
+        wanted=tuple(
+            replace(quote(w.pinned, w.wanted.slot, w.wanted.line), floors=w.wanted.where, prefer=w.wanted.prefer)
+            for w in wanted
+        ),
         overrides=tuple(overrides),
         exclude=frozenset(rules.exclude),
         order=rules.resolution,
+        licenses=rules.licenses,
     )
 
 

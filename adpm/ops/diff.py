@@ -155,7 +155,7 @@ def _declared(before: Lock, after: Lock) -> Iterator[Declared]:
 
 def _words(value: Any) -> str | None:
     if isinstance(value, LockedAdapter):
-        places = {"from": value.registry, "for base": value.base, "in slot": value.slot}
+        places = {"from": value.registry, "for base": value.base, "in slot": value.slot, "in group": value.group}
         return " ".join([str(value.requirement), *(f"{word} {place}" for word, place in places.items() if place)])
     if isinstance(value, BaseIdentity):
         return (value.model or "a base without a name") + (f" at {value.revision}" if value.revision else "")

@@ -35,7 +35,7 @@ class Direct:
     def listing(self) -> Listing:
         """As a registry would list it."""
         card = self.prepared.card
-        return Listing(card.name, card.version, self._manifest, card.requires, card.base)
+        return Listing.of(card, self._manifest)
 
     @property
     def locked(self) -> LockedPackage:

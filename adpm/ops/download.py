@@ -89,7 +89,7 @@ class _Large:
         self._lock = Lock()
         self._partial: Partial | None = None
         self._pieces: list[tuple[int, int]] | None = None
-        self._in_pieces = registry.has_parts and one.blob.size > limits.PIECE_BYTES
+        self._in_pieces = registry.gives_parts and one.blob.size > limits.PIECE_BYTES
         self._left = -(-one.blob.size // limits.PIECE_BYTES) if self._in_pieces else 1
         self._wrong = False
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from adpm.core.events import Fetching, Listener, ignore
+from adpm.core.events import Fetching, Listener, Note, ignore
 from adpm.core.lock import Lock, LockedPackage
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.core.source import PathSource
-from adpm.errors import IntegrityError, LockOutdatedError, NetworkError
+from adpm.errors import IntegrityError, LockOutdatedError
 from adpm.ops.belongs import has_paths, out_of_date
 from adpm.ops.project import Project, differences
 from adpm.ops.root import note_installed
@@ -21,9 +21,10 @@ __all__ = ["Installed", "check_lock", "install"]
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """The packages of which something had to be fetched, by name, and how many bytes came."""
+    """The packages of which something had to be fetched, by name; how many are there now; how many bytes came."""
 
     packages: tuple[LockedPackage, ...]
+    present: int
     size: int
 
 
@@ -40,21 +41,32 @@ def check_lock(project: Project, lock: Lock, store: Store) -> None:
 
 
 def install(
-    project: Project, lock: Lock, store: Store, *, offline: bool = False, listener: Listener = ignore
+    project: Project,
+    lock: Lock,
+    store: Store,
+    *,
+    groups: Collection[str] = (),
+    only: Collection[str] = (),
+    offline: bool = False,
+    listener: Listener = ignore,
 ) -> Installed:
     """Fetch what ``lock`` pins and the store lacks. Asks no registry if nothing is missing.
+
+    ``groups`` and ``only`` say which of it, as ``Lock.selected``.
 
     Every byte is checked against its digest while it streams, and each release against its entry in the lock. What
     has arrived when an error ends the work stays, so that the same call goes on from there.
     """
     with store.session():
         store.register_project(project.lock_path)
-        missing = list(_missing(lock, store))
+        selected = lock.selected(groups, only)
+        missing = list(_missing(selected, store))
         if missing:
             _fetch(project, missing, store, offline=offline, listener=listener)
-        if not any(differences(project.manifest, lock)) and not has_paths(lock):
-            note_installed(str(project.root), len(lock.packages), _objects(lock))
-    return Installed(tuple(_packages(missing)), sum(blob.size for _, _, blob in missing))
+        if not groups and not only and not any(differences(project.manifest, lock)) and not has_paths(lock):
+            note_installed(str(project.root), len(selected.packages), _objects(selected))
+    size = sum(blob.size for _, _, blob in missing)
+    return Installed(tuple(_packages(missing)), len(selected.packages), size)
 
 
 def _objects(lock: Lock) -> Iterator[tuple[str, int]]:
@@ -87,6 +99,7 @@ def _fetch(
 ) -> None:
     from adpm.ops.direct import bring  # noqa: PLC0415 - an install that misses nothing must not pay for the network
     from adpm.ops.download import Missing, download  # noqa: PLC0415 - as above
+    from adpm.ops.offline import not_in_store  # noqa: PLC0415 - as above
     from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
 
     packages = list(_packages(missing))
@@ -95,17 +108,15 @@ def _fetch(
             bring(package, project.root, store)
     lacking = [Missing(*entry) for entry in missing if entry[0].registry is not None or not store.has(entry[2])]
     if offline and lacking:
-        names = sorted({f"{entry.package.name} {entry.package.version}" for entry in lacking})
-        raise NetworkError(
-            "offline",
-            f"{len(lacking)} files of {len(names)} packages are not in the store",
-            cause=", ".join(names[:20]) + (", ..." if len(names) > 20 else ""),
-            hint="run the command once without --offline",
-        )
+        raise not_in_store(project, [(one.package, one.blob) for one in lacking])
     chain = open_chain(project)
     listener(Fetching(len(lacking), sum(one.blob.size for one in lacking)))
     with store.batch() as batch:
-        download(lacking, chain.registry, batch, listener)
+        try:
+            download(lacking, chain.registry, batch, listener)
+        finally:
+            for note in chain.notes():
+                listener(Note(f"note: {note}"))
     for package in packages:
         _check_release(package, store)
 

@@ -7,28 +7,33 @@ into the store: the install that follows need not fetch them again.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from adpm import limits
 from adpm.core.base import BaseIdentity
-from adpm.core.events import Changed, Listener, ignore
+from adpm.core.events import Changed, Listener, Note, ignore
 from adpm.core.files import MANIFEST_FILE
-from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
+from adpm.core.metrics import spell
 from adpm.core.moment import moment_of
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.settings import connections
 from adpm.core.source import Source, as_wanted
-from adpm.errors import CompositionError, DocumentError, LockOutdatedError, NoSolutionError, UsageError
+from adpm.errors import DocumentError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
+from adpm.ops.cards import cards
 from adpm.ops.changes import changes
 from adpm.ops.choose import Choice, choose, registry_pins
+from adpm.ops.compositions import check_mixtures, check_names
 from adpm.ops.direct import Direct, take
+from adpm.ops.licenses import check_bases
 from adpm.ops.merge import Merge, read_conflict
+from adpm.ops.offline import not_locked
 from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
 from adpm.registry.chain import Chain
@@ -94,7 +99,10 @@ def _settled(
     except NoSolutionError:
         after = _resolved(project, store, before, offline=offline, now=now, listener=listener)
     else:
-        after = _assembled(project, bases, {}, packages, conflict.moment())
+        chain = None if offline else (lambda: open_chain(project))
+        after = _assembled(
+            project, store, chain=chain, bases=bases, direct={}, packages=packages, moment=conflict.moment()
+        )
     return _told(conflict.ours, after, listener)
 
 
@@ -117,14 +125,11 @@ def _resolved(
 ) -> Lock:
     """The lock out of what the registries and the direct sources have, ``before`` being preferred."""
     if offline:
-        raise LockOutdatedError(
-            "lock-outdated",
-            "adapter.lock does not belong to adapter.yaml, and resolving it anew needs the registries",
-            hint="run the command once without --offline",
-        )
+        raise not_locked(project, [] if before is None else list(out_of_date(project, before, store)))
+    check_bases(project)
     direct = _directs(project, before, update, store, listener)
     source = _Source(open_chain(project), project, direct)
-    bases, moment = project_bases(project), moment_now(project, now)
+    bases, moment = project_bases(project, before), moment_now(project, now)
     try:
         choices = choose(
             project,
@@ -138,7 +143,13 @@ def _resolved(
     except NoSolutionError as error:
         error.cause = "\n".join([error.cause or "", *_said_of_sources(error.cause or "", direct)])
         raise
-    return _assembled(project, bases, direct, _pin(source, store, before, choices), moment)
+    packages = _pin(source, store, before, choices)
+    after = _assembled(
+        project, store, chain=lambda: source.chain, bases=bases, direct=direct, packages=packages, moment=moment
+    )
+    for note in _preferred(project, source, choices):
+        listener(note)
+    return after
 
 
 def moment_now(project: Project, now: datetime | None = None) -> str | None:
@@ -149,6 +160,9 @@ def moment_now(project: Project, now: datetime | None = None) -> str | None:
 
 def _assembled(
     project: Project,
+    store: Store,
+    *,
+    chain: Callable[[], Chain] | None,
     bases: Mapping[str | None, BaseIdentity | None],
     direct: Mapping[Alias, Direct],
     packages: Mapping[str, LockedPackage],
@@ -163,7 +177,9 @@ def _assembled(
         rules=project.manifest.rules,
         before=moment,
     )
-    _check_compositions(after)
+    check_names(after)
+    if after.compose:
+        check_mixtures(after, cards(after.packages.values(), store, chain))
     return after
 
 
@@ -257,13 +273,36 @@ def _said_of_sources(cause: str, direct: Mapping[Alias, Direct]) -> Iterator[str
             yield f"{listing.name} {listing.version} is taken from {found.source}."
 
 
+def _preferred(project: Project, source: _Source, choices: list[Choice]) -> Iterator[Note]:
+    """Where a score counted before the version: which newer release was passed over."""
+    chosen = {choice.key: choice.listing for choice in choices}
+    for wanted in project.manifest.adapters:
+        if wanted.prefer is None or not isinstance(wanted.requirement, Requirement):
+            continue
+        listing = chosen[package_key(wanted.requirement.name, wanted.base, wanted.slot)]
+        newest = max(
+            (entry for entry in source.candidates(listing.name, wanted.slot) if not entry.version.is_prerelease),
+            key=lambda entry: entry.version,
+            default=listing,
+        )
+        has, other = (next(iter(wanted.prefer.score.values(entry.metrics)), None) for entry in (listing, newest))
+        if newest.version > listing.version and has is not None and has != other:
+            told = "has no such score" if other is None else f"has {spell(other)}"
+            yield Note(
+                f"{wanted.alias}: {listing.name} {listing.version} is preferred for its {wanted.prefer.score} of "
+                f"{spell(has)}; the newest, {newest.version}, {told}"
+            )
+
+
 def _adapters(project: Project, direct: Mapping[Alias, Direct]) -> dict[Alias, LockedAdapter]:
     """What was asked for: of a direct source, the package that it holds."""
     out = {}
     for wanted in project.manifest.adapters:
         asked = wanted.requirement
         requirement = asked if isinstance(asked, Requirement) else Requirement(direct[wanted.alias].listing.name)
-        out[wanted.alias] = LockedAdapter(requirement, wanted.registry, wanted.base, wanted.slot)
+        out[wanted.alias] = LockedAdapter(
+            requirement, wanted.registry, wanted.base, wanted.slot, wanted.group, wanted.where, wanted.prefer
+        )
     return out
 
 
@@ -285,17 +324,3 @@ def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choic
 
         in_parallel(pin, new, threads=connections(), first=limits.CONNECTIONS_FIRST)
     return dict(sorted(packages.items()))
-
-
-def _check_compositions(lock: Lock) -> None:
-    for name, composition in lock.compose.items():
-        unknown = lock.unknown(composition)
-        if unknown is not None:
-            known = [name for base in lock.bases or (None,) for name, _ in lock.names(base)]
-            apart = f"; only adapters for one base can act together: {', '.join(lock.bases)}" if lock.bases else ""
-            raise CompositionError(
-                "composition-unknown-name",
-                f"compose.{name} uses {unknown!r}, which is not locked{' for that base' if lock.bases else ''}",
-                cause=f"{name}: {composition}",
-                hint=f"names that can be used: {', '.join(dict.fromkeys(known)) or 'none'}{apart}",
-            )

@@ -8,7 +8,7 @@ counting as locked. No registry is asked. Which side is "ours" makes no differen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -72,6 +72,11 @@ class Merge:
         """
         if any(not isinstance(wanted.requirement, Requirement) for wanted in project.manifest.adapters):
             raise NoSolutionError("no-solution", "what direct sources hold is not in the lock")
+        if any(wanted.where for wanted in project.manifest.adapters):
+            raise NoSolutionError("no-solution", "which scores releases have is not in the lock")
+        # A side that counts was locked with the same policy: all in it is allowed.
+        rules = replace(project.manifest.rules, licenses=None)
+        lenient = replace(project, manifest=replace(project.manifest, rules=rules))
         before = replace(self.ours, packages=self.preferred())
         pins, packages = registry_pins(project), {}
         for name, base in bases.items():
@@ -81,7 +86,7 @@ class Merge:
                     for package in side.packages.values():
                         if package.base == name and pins.get(package.name, package.registry) == package.registry:
                             held.add(package)
-            for choice in choose(project, held, {}, {name: base}, before=before, update=None, moment=None):
+            for choice in choose(lenient, held, {}, {name: base}, before=before, update=None, moment=None):
                 packages[choice.key] = held.entry(choice)
         return dict(sorted(packages.items()))
 
@@ -148,7 +153,7 @@ def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
         read_lock(theirs, f"{LOCK_FILE} (their side)"),
         read_lock(ancestor, f"{LOCK_FILE} (ancestor)") if ancestor.strip() else None,
     )
-    clashes: list[str] = []
+    clashes = list(_clashing_sources(merge))
     together = _declared(merge, clashes)
     if clashes:
         raise NoSolutionError(
@@ -157,9 +162,9 @@ def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
             cause="\n".join(clashes),
             hint="settle adapter.yaml, then run 'adpm lock'",
         )
-    bases: Bases = dict(together.bases) if together.bases else {None: together.base}
+    bases: dict[str | None, BaseIdentity | None] = {str(name): base for name, base in together.bases.items()}
     try:
-        packages = merge.chosen(_project(together), bases)
+        packages = merge.chosen(_project(together), bases or {None: together.base})
     except NoSolutionError as error:
         raise NoSolutionError(
             "merge-conflict",
@@ -172,12 +177,20 @@ def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
     return data
 
 
+def _clashing_sources(merge: Merge) -> Iterator[str]:
+    """Packages of direct sources of which each side has another state: neither is newer than the other."""
+    for key, one in merge.ours.packages.items():
+        other = merge.theirs.packages.get(key)
+        old = None if merge.base is None else merge.base.packages.get(key)
+        if other is not None and one != other and old not in (one, other) and (one.source or other.source):
+            yield f"packages.{key}"
+
+
 def _project(lock: Lock) -> Project:
-    """A project that wants what ``lock`` says was wanted."""
-    sources = {key: package.source for key, package in lock.packages.items()}
+    """A project that wants what ``lock`` says was wanted; what a direct source holds, by its package."""
     wanted = tuple(
-        Wanted(alias, sources.get(adapter.key) or adapter.requirement, adapter.registry, adapter.base, adapter.slot)
-        for alias, adapter in lock.adapters.items()
+        Wanted(alias, a.requirement, a.registry, a.base, a.slot, a.group, a.where, a.prefer)
+        for alias, a in lock.adapters.items()
     )
     return Project(Path(), Manifest(adapters=wanted, compose=lock.compose, rules=lock.rules), b"")
 

@@ -120,20 +120,7 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
         else:
             yield from _base_differences(f"the base {name}", manifest.bases[name], lock.bases[name])
     yield from _base_differences("the base", manifest.base, lock.base)
-    wanted_aliases = {wanted.alias: wanted for wanted in manifest.adapters}
-    for alias, wanted_adapter in wanted_aliases.items():
-        adapter = lock.adapters.get(alias)
-        if adapter is None:
-            yield f"{alias} is not locked"
-        elif str(wanted_adapter.requirement) != (asked := _asked(lock, adapter)):
-            yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {asked}"
-        elif (adapter.base, adapter.slot) != (wanted_adapter.base, wanted_adapter.slot):
-            yield f"{alias} is for {_place(wanted_adapter)}; in the lock it is for {_place(adapter)}"
-        elif adapter.registry != wanted_adapter.registry:
-            yield f"{alias} asks registry {wanted_adapter.registry or 'any'}; the lock has {adapter.registry or 'any'}"
-    for alias in lock.adapters:
-        if alias not in wanted_aliases:
-            yield f"{alias} is locked but no longer asked for"
+    yield from _adapter_differences(manifest, lock)
     if dict(manifest.compose) != dict(lock.compose):
         yield "the compositions differ"
     yield from manifest.rules.differences(lock.rules)
@@ -144,6 +131,25 @@ def differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
         yield f"the lock uses registry {registry_name}, which the manifest does not declare"
 
 
+def _adapter_differences(manifest: Manifest, lock: Lock) -> Iterator[str]:
+    wanted_aliases = {wanted.alias: wanted for wanted in manifest.adapters}
+    for alias, wanted_adapter in wanted_aliases.items():
+        adapter = lock.adapters.get(alias)
+        if adapter is None:
+            yield f"{alias} is not locked"
+        elif str(wanted_adapter.requirement) != (asked := _asked(lock, adapter)):
+            yield f"{alias} asks for {wanted_adapter.requirement}; the lock has {asked}"
+        elif _place(adapter) != _place(wanted_adapter):
+            yield f"{alias} is for {_place(wanted_adapter)}; in the lock it is for {_place(adapter)}"
+        elif _scores(adapter) != _scores(wanted_adapter):
+            yield f"{alias} is chosen {_scores(wanted_adapter)}; the lock has it {_scores(adapter)}"
+        elif adapter.registry != wanted_adapter.registry:
+            yield f"{alias} asks registry {wanted_adapter.registry or 'any'}; the lock has {adapter.registry or 'any'}"
+    for alias in lock.adapters:
+        if alias not in wanted_aliases:
+            yield f"{alias} is locked but no longer asked for"
+
+
 def _base_differences(what: str, wanted: BaseSource | None, locked: BaseIdentity | None) -> Iterator[str]:
     for part in ("model", "revision"):
         wants, has = getattr(wanted, part, None), getattr(locked, part, None)
@@ -151,8 +157,15 @@ def _base_differences(what: str, wanted: BaseSource | None, locked: BaseIdentity
             yield f"{what}'s {part} is {wants or 'not named'}; the lock has {has or 'none'}"
 
 
+def _scores(entry: Wanted | LockedAdapter) -> str:
+    told = [*(f"where {floor}" for floor in entry.where), *([f"by {entry.prefer}"] if entry.prefer else [])]
+    return " and ".join(told) or "without regard to scores"
+
+
 def _place(entry: Wanted | LockedAdapter) -> str:
-    return f"{f'base {entry.base}' if entry.base else 'the base'}{f', slot {entry.slot}' if entry.slot else ''}"
+    parts = {"slot": entry.slot, "group": entry.group}
+    told = [f"{name} {value}" for name, value in parts.items() if value is not None]
+    return ", ".join([f"base {entry.base}" if entry.base else "the base", *told])
 
 
 def _asked(lock: Lock, adapter: LockedAdapter) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adpm.net.url import shown
 from adpm.ops.project import Project
 from adpm.registry.chain import Chain
 from adpm.registry.open import open_registry
@@ -23,6 +24,8 @@ def named_registry(name: str, project: Project | None, directory: Path) -> Regis
 
     A path is relative to ``directory``, and begins with ``.``, ``/`` or ``~`` so that it can't be taken for a name.
     """
-    if name.startswith((".", "/", "~")) or "://" in name:
+    if name.startswith((".", "/", "~")):
         return open_registry(name, name, directory)
+    if "://" in name:
+        return open_registry(shown(name), name, directory)
     return (open_chain(project) if project is not None else Chain(())).registry(name)

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Final
 
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.store import receipt
 from adpm.store.home import home
+from adpm.version import __version__
 
-__all__ = ["find_root", "installed", "note_installed"]
+_LOCK_NOTE: Final = f"adpm {__version__} lock".encode()  # another adpm may judge otherwise
+
+__all__ = ["belongs", "find_root", "installed", "note_belongs", "note_installed"]
 
 
 def find_root(start: str) -> str | None:
@@ -41,6 +45,19 @@ def note_installed(root: str, packages: int, objects: Iterable[tuple[str, int]])
     inputs = _inputs(root)
     if inputs is not None:
         receipt.write(home(), inputs, str(packages), objects)
+
+
+def belongs(root: str) -> bool:
+    """Whether it was noted that the project's lock belongs to its manifest, and both files are as they were then."""
+    inputs = _inputs(root)
+    return inputs is not None and receipt.holds(home(), (_LOCK_NOTE, *inputs)) is not None
+
+
+def note_belongs(root: str) -> None:
+    """Remember that the lock belongs to the manifest. Only for projects of which these two files decide it."""
+    inputs = _inputs(root)
+    if inputs is not None:
+        receipt.write(home(), (_LOCK_NOTE, *inputs), "belongs", ())
 
 
 def _inputs(root: str) -> tuple[bytes, ...] | None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from typing import ClassVar
 
-from adpm.registry.place import Content
+from adpm.registry.place import Ability, Content
 
 __all__ = ["Bucket"]
 
@@ -52,10 +52,6 @@ class Bucket(ABC):
     def swap(self, key: str, data: bytes, token: str) -> bool:
         """Write if the content is still the one of ``token``; whether it was."""
 
-    def remove(self, key: str) -> None:
-        """Take away what lies under ``key``, if anything does; only where the store can swap."""
-        raise NotImplementedError(key)
-
     @abstractmethod
     def upload(self, key: str, chunks: Iterable[bytes]) -> None:
         """Write what may be large. An error of ``chunks`` leaves nothing under ``key``."""
@@ -63,3 +59,12 @@ class Bucket(ABC):
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:
         """All keys that begin with ``prefix``, which ends in ``/`` or is empty; without the prefix."""
+
+    @abstractmethod
+    def remove(self, key: str) -> None:
+        """Remove what lies under ``key``, if anything does; a ``key`` that ends in ``/`` is an empty collection, which
+        most stores don't have."""
+
+    def check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - for stores that have more to say
+        """What there is to say beyond what can be measured with the methods above."""
+        return iter(())

@@ -17,6 +17,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Self
@@ -25,6 +26,7 @@ from adpm.core.manifest import RegistrySource
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
 from adpm.errors import AdpmError, NotFoundError, UsageError
+from adpm.registry.mirrors import Mirrors
 from adpm.registry.open import open_registry
 from adpm.registry.port import Registry
 
@@ -69,10 +71,24 @@ class Chain:
     def of(cls, sources: Sequence[RegistrySource], base_dir: Path, cache: Path | None = None) -> Self:
         """The chain that a manifest declares; see ``open_registry`` for ``base_dir`` and ``cache``."""
 
-        def opener(source: RegistrySource) -> Callable[[], Registry]:
-            return lambda: open_registry(source.name, source.url, base_dir, cache)
+        def opened(source: RegistrySource) -> Registry:
+            registry = open_registry(source.name, source.url, base_dir, cache)
+            if not source.mirrors:
+                return registry
+            return registry.mirrored(
+                Mirrors(
+                    source.mirrors,
+                    lambda url: open_registry(f"{source.name} (mirror)", url, base_dir, cache, mirror=True),
+                )
+            )
 
-        return cls(Member(source.name, source.packages, opener(source)) for source in sources)
+        return cls(Member(source.name, source.packages, partial(opened, source)) for source in sources)
+
+    def notes(self) -> list[str]:
+        """What a user should know of the registries that were asked, a sentence each."""
+        with self._lock:
+            opened = list(self._opened.values())
+        return [f"{registry.name}: {note}" for registry in opened for note in registry.notes()]
 
     def registry(self, name: str) -> Registry:
         """The registry of this name; ``UsageError`` (``registry-unknown``) if none is called so."""

@@ -19,6 +19,10 @@ def confirm(listing: Listing, card: Card, *, where: str) -> None:
         "requires": (canonical(requires_value(listing.requires)), canonical(requires_value(card.requires))),
         "base": (canonical(base_value(listing.base)), canonical(base_value(card.base))),
     }
+    if listing.license is not None:  # an index may leave these out
+        pairs["license"] = (listing.license, str(card.license))
+    if listing.metrics:
+        pairs["metrics"] = (_metrics(listing), _metrics(card))
     wrong = [key for key, (said, true) in pairs.items() if said != true]
     if wrong:
         raise IntegrityError(
@@ -30,11 +34,17 @@ def confirm(listing: Listing, card: Card, *, where: str) -> None:
         )
 
 
+def _metrics(source: Listing | Card) -> str:
+    return ", ".join(f"{m.name} {m.value} on {m.dataset}/{m.split}" for m in source.metrics)
+
+
 def _of(card: Card, listing: Listing, key: str) -> str:
     if key == "base":
         return listing.base.misfit(card.base) or "is described in other words than in the card"
     if key == "requires":
         said, true = (", ".join(map(str, source.requires)) or "nothing" for source in (listing, card))
+    elif key == "metrics":
+        said, true = _metrics(listing) or "nothing", _metrics(card) or "nothing"
     else:
         said, true = str(getattr(listing, key)), str(getattr(card, key))
     return f"the index says {said}, the card says {true}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -74,9 +74,6 @@ class DirectoryPlace(WritablePlace):
     def swaps(self) -> bool:
         return True
 
-    def remove(self, path: str) -> None:
-        self._at(path).unlink(missing_ok=True)
-
     def list(self, prefix: str) -> Iterator[str]:
         start = self._at(prefix)
         for directory, folders, files in os.walk(start):
@@ -85,6 +82,13 @@ class DirectoryPlace(WritablePlace):
             below = Path(directory).relative_to(start)
             for file in files:
                 yield (below / file).as_posix()
+
+    def remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            if path.endswith("/"):
+                self._at(path).rmdir()
+            else:
+                self._at(path).unlink()
 
     @contextmanager
     def exclusive(self, path: str) -> Iterator[None]:

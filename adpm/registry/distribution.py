@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from adpm import limits
 from adpm.core.names import Digest
 from adpm.core.release import Blob
-from adpm.errors import DocumentError, Fault, NotFoundError, RegistryError
+from adpm.errors import AdpmError, DocumentError, Fault, NotFoundError, RegistryError
 from adpm.formats.json import open_json
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE
 from adpm.formats.reader import Node, list_of
 from adpm.net.client import Answer, Client, Document
 from adpm.net.faults import TransientError
 from adpm.net.url import origin
+from adpm.registry.place import Ability
+from adpm.registry.reach import way_to
 
 __all__ = ["Distribution"]
 
@@ -51,6 +53,23 @@ class Distribution:
         except NotFoundError:
             return False
         return True
+
+    def log_in(self) -> None:
+        """Ask for the API as who we are; raises ``LoginNeededError`` where that is not enough."""
+        self.exchange("GET", f"{self._root}/v2/", good={200})
+
+    def check(self) -> Iterator[Ability]:
+        """What can be told without writing: see ``Place.check``."""
+        yield from way_to(f"{self._root}/v2/", self.client)
+        self.log_in()
+        yield Ability("reads", True, "the OCI distribution API")
+
+    def try_upload(self, repository: str) -> None:
+        """Begin an upload, and cancel it."""
+        url = self.at(repository, "blobs/uploads/")
+        answer = self.exchange("POST", url, good={201, 202}, body=b"")
+        with suppress(AdpmError):  # the registry drops it sometime anyway
+            self.exchange("DELETE", self.location(answer, url), good={200, 202, 204})
 
     def repositories(self) -> Iterator[str]:
         """The names of all repositories. Raises ``NotFoundError`` where the registry does not tell."""

@@ -24,7 +24,7 @@ from adpm.net.client import Document
 from adpm.net.url import shown
 from adpm.registry.bucket import Bucket
 from adpm.registry.cache import DocumentCache
-from adpm.registry.place import Content, WritablePlace
+from adpm.registry.place import Ability, Content, WritablePlace
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import claim_record, read_claim_record
 
@@ -119,9 +119,6 @@ class ObjectPlace(WritablePlace):
     def swaps(self) -> bool:
         return self._promises().swaps
 
-    def remove(self, path: str) -> None:
-        self._bucket.remove(path)
-
     def claim(self, path: str, digest: Digest) -> Digest:
         promises = self._promises()
         if not promises.creates:
@@ -148,6 +145,12 @@ class ObjectPlace(WritablePlace):
 
     def list(self, prefix: str) -> Iterator[str]:
         return self._bucket.list(prefix)
+
+    def remove(self, path: str) -> None:
+        self._bucket.remove(path)
+
+    def check(self, *, write: bool) -> Iterator[Ability]:
+        yield from self._bucket.check(write=write)
 
     @contextmanager
     def exclusive(self, path: str) -> Iterator[None]:  # noqa: ARG002 - a store has no locks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -19,7 +19,8 @@ from adpm.formats.card import read_card
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE, read_index, read_release, write_index
 from adpm.registry.cache import DocumentCache
 from adpm.registry.distribution import Distribution
-from adpm.registry.port import IndexedRegistry, Published, version_taken
+from adpm.registry.place import Ability
+from adpm.registry.port import IndexedRegistry, Published, listing_ability, version_taken
 from adpm.registry.tags import INDEX, RELEASE, YANK, Mark, Tags, is_tag, mark_of, read_tags, tag_of
 from adpm.registry.upload import upload
 from adpm.store.parallel import in_parallel
@@ -74,6 +75,17 @@ class OciRegistry(IndexedRegistry):
         except (NotFoundError, LoginNeededError, RegistryError):
             return None  # many registries don't tell everybody what they hold
         return tuple(sorted(names))
+
+    def _check(self, *, write: bool) -> Iterator[Ability]:
+        yield from self._api.check()
+        yield listing_ability(self._packages())
+        yield Ability("create only", False, "a tag can be overwritten: publishing looks before and after it tags")
+        if write:
+            repository = f"{self._prefix}adpm-check"
+            self._api.try_upload(repository)
+            yield Ability("writes", True, f"an upload to {repository} was begun, and cancelled")
+        else:
+            yield Ability("writes", None, "not tried; --write begins an upload, and cancels it")
 
     def _release_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._api.manifest_chunks(self._at(name), blob)
@@ -278,7 +290,7 @@ class OciRegistry(IndexedRegistry):
             return None  # an image, or whatever else people tag
         if (card.name, card.version) != (name, version):
             return None
-        return Listing(name, version, release.manifest, card.requires, card.base)
+        return Listing.of(card, release.manifest)
 
 
 def _all(jobs: list[Callable[[], Listing | None]]) -> list[Listing]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
 from adpm.errors import UsageError
+from adpm.net.offline import refuse_if_offline
 from adpm.net.url import shown
+from adpm.registry.plugins import Opener, open_by_plugin
 from adpm.registry.port import Registry
 
 __all__ = ["Opener", "open_registry"]
 
-Opener = Callable[[str, str, Path, Path | None], Registry]
-"""(name, URL, the directory that relative paths start from, where documents may be cached) to a registry."""
-
+_HERE: Final = frozenset({"", "file", "memory"})  # kinds that need no network
 _OPENERS: Final = {
     "": "adpm.registry.directory:open_directory",
     "file": "adpm.registry.directory:open_directory",
@@ -31,25 +30,37 @@ _OPENERS: Final = {
     "sftp": "adpm.registry.objects:open_objects",
 }
 
+_MIRROR_OPENERS: Final = {"http": "adpm.registry.web:open_mirror", "https": "adpm.registry.web:open_mirror"}
 
-def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None) -> Registry:
+
+def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None, *, mirror: bool = False) -> Registry:
     """The registry at ``url``, which the project calls ``name``. Touches neither disk nor network.
 
+    A ``mirror`` is waited for less patiently, where that makes a difference.
+
     ``url`` is a path (relative to ``base_dir``; ``~`` is the home directory), ``file://``, ``http://``, ``https://``,
-    ``oci://`` or ``oci+http://``, or of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://``, ``sftp://``
-    (``memory://`` in this process). Raises ``UsageError`` (``registry-url-unsupported``, ``url-invalid``,
-    ``extra-missing``).
+    ``oci://`` or ``oci+http://``, of an object store: ``s3://``, ``gs://``, ``az://``, ``abfs://``, ``sftp://``
+    (``memory://`` in this process), or of a kind that an installed package adds (``adpm.registry.plugins``). Raises
+    ``UsageError`` (``registry-url-unsupported``, ``url-invalid``, ``extra-missing``), ``RegistryError``
+    (``registry-plugin-broken``) and, where ``ADPM_OFFLINE`` is set and it is no directory, ``NetworkError``
+    (``offline``).
     """
     scheme = url.partition(":")[0].lower() if "://" in url else ""
-    if scheme not in _OPENERS:
+    if scheme not in _HERE:
+        refuse_if_offline(f"registry {name} ({shown(url)})")
+    path = (_MIRROR_OPENERS.get(scheme) if mirror else None) or _OPENERS.get(scheme)
+    if path is not None:
+        module, _, function = path.partition(":")
+        opener = cast("Opener", getattr(importlib.import_module(module), function))
+        return opener(name, url, base_dir, cache)
+    registry = open_by_plugin(scheme, name, url, base_dir, cache)
+    if registry is None:
         raise UsageError(
             "registry-url-unsupported",
             f"registry {name} has a url that this adpm can't open: {shown(url)}",
             cause=f"it knows no {scheme}:// registries",
             hint="supported are a directory (../registry, file:///srv/registry), a web server (https://example.org/x), "
-            "an object store (s3://bucket/x, gs://, az://), an SFTP server (sftp://host/x) "
-            "and an OCI registry (oci://example.org/x)",
+            "an object store (s3://bucket/x, gs://, az://), an SFTP server (sftp://host/x), an OCI registry "
+            "(oci://example.org/x), and what installed packages add",
         )
-    module, _, function = _OPENERS[scheme].partition(":")
-    opener = cast("Opener", getattr(importlib.import_module(module), function))
-    return opener(name, url, base_dir, cache)
+    return registry

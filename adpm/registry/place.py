@@ -14,7 +14,17 @@ from typing import ClassVar
 
 from adpm.core.names import Digest
 
-__all__ = ["Content", "Place", "WritablePlace"]
+__all__ = ["Ability", "Content", "Place", "WritablePlace"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What a place or registry was found to be able to do. ``ok`` None: not tried, or neither good nor bad; ``words``
+    say what was seen."""
+
+    name: str
+    ok: bool | None
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +56,23 @@ class Place(ABC):
         """``stream`` from ``start`` on, see ``Registry.part``; None where the place can't begin in the middle."""
         return None
 
+    def writable(self) -> WritablePlace | str:
+        """The same place to write to, or why there is none. Cost: may ask a server, once."""
+        return "it is of a kind that is read only"
+
+    def check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - for places that have more to say
+        """What there is to say of the place beyond what can be measured with its methods, tried now.
+
+        Errors of what must work for anything to work are raised. Nothing is written unless ``write``.
+        """
+        return iter(())
+
 
 class WritablePlace(Place):
     """A place to write to. What a method has written is durable when it returns."""
+
+    def writable(self) -> WritablePlace | str:
+        return self
 
     @abstractmethod
     def has(self, path: str, size: int) -> bool:
@@ -73,10 +97,6 @@ class WritablePlace(Place):
         """Whether ``replace`` loses no other writer's work; then ``remove`` works, too."""
         return False
 
-    def remove(self, path: str) -> None:
-        """Take away what lies at ``path``, if anything does; only where the place ``swaps``."""
-        raise NotImplementedError(path)
-
     def claim(self, path: str, digest: Digest) -> Digest:  # noqa: ARG002 - for places without locks
         """Who may commit what ``path`` names (a version of a package): the first to ask, ``digest`` or another.
 
@@ -87,6 +107,11 @@ class WritablePlace(Place):
     @abstractmethod
     def list(self, prefix: str) -> Iterator[str]:
         """All paths that begin with ``prefix``, which ends in ``/`` or is empty, in no order; without the prefix."""
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """Remove what lies at ``path``, which is nobody's but the caller's; with a ``/`` at its end an empty directory,
+        where the place has such. No error where nothing is."""
 
     @abstractmethod
     def exclusive(self, path: str) -> AbstractContextManager[None]:

@@ -17,8 +17,9 @@ from adpm.formats.card import read_card
 from adpm.formats.oci import LAYOUT, read_index, read_release
 from adpm.registry.confirm import confirm
 from adpm.registry.index import derive_index, extend_index
-from adpm.registry.place import Place, WritablePlace
-from adpm.registry.port import IndexedRegistry, Published, version_taken
+from adpm.registry.measure import measured_writes
+from adpm.registry.place import Ability, Place, WritablePlace
+from adpm.registry.port import IndexedRegistry, Published, listing_ability, version_taken
 from adpm.registry.records import (
     MARKER,
     MARKER_DATA,
@@ -69,11 +70,12 @@ class PlacedRegistry(IndexedRegistry):
         return read_index(content.data, name, f"the index of {name} in {self}")
 
     def _packages(self) -> tuple[PackageName, ...] | None:
-        if not isinstance(self._place, WritablePlace):
-            return None  # a web server does not list
         self._check_marker()
+        place = self._place.writable()
+        if isinstance(place, str):
+            return None  # what takes no writes does not list either
         names = []
-        for path in self._place.list("packages/"):
+        for path in place.list("packages/"):
             name, _, rest = path.rpartition("/")
             if rest == "index.json":
                 try:
@@ -81,6 +83,22 @@ class PlacedRegistry(IndexedRegistry):
                 except UsageError:
                     continue  # not ours
         return tuple(sorted(names))
+
+    def _check(self, *, write: bool) -> Iterator[Ability]:
+        yield from self._place.check(write=False)
+        self._check_marker()
+        yield Ability("registry", True, "format 1")
+        place = self._place.writable()
+        if isinstance(place, str):
+            yield listing_ability(None)
+            yield Ability("writes", False, place)
+            return
+        yield listing_ability(self._packages())
+        if not write:
+            yield Ability("writes", None, "not tried; --write tries, and removes what it wrote")
+            return
+        yield from measured_writes(place)
+        yield from place.check(write=True)
 
     def _release_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._blob_chunks(name, blob)
@@ -118,11 +136,13 @@ class PlacedRegistry(IndexedRegistry):
             self._checked = True
 
     def _writable(self) -> WritablePlace:
-        if isinstance(self._place, WritablePlace):
-            return self._place
+        place = self._place.writable()
+        if isinstance(place, WritablePlace):
+            return place
         raise RegistryError(
             "registry-read-only",
             f"{self} can only be read",
+            cause=place,
             hint="publish to the directory that the server serves, or to another registry: 'adpm registry list'",
         )
 
@@ -199,6 +219,6 @@ class PlacedRegistry(IndexedRegistry):
         manifest, published = read_release_record(content.data, claim[1], f"the commit point of {what}")
         release = read_release(self.release(name, manifest), f"the release {what}")
         card = read_card(self.card(name, release.card), f"the card of {what}")
-        listing = Listing(name, claim[0], manifest, card.requires, card.base, published=published)
+        listing = Listing.of(card, manifest, published)
         confirm(listing, card, where=str(self))
         return listing

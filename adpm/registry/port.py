@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from packaging.version import Version
 
@@ -23,6 +24,8 @@ from adpm.errors import IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import read_index, read_release, write_index
 from adpm.registry.confirm import confirm
+from adpm.registry.mirrors import Mirrors
+from adpm.registry.place import Ability
 from adpm.store.put import mismatch
 
 __all__ = ["Confirmed", "IndexedRegistry", "Publication", "Published", "Registry"]
@@ -72,6 +75,19 @@ class Registry(ABC):
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
+        self._mirrors: Mirrors | None = None
+
+    def mirrored(self, mirrors: Mirrors) -> Self:
+        """This registry, whose releases, cards and blobs its ``mirrors`` are asked for first.
+
+        What there is, the registry itself says, and no mirror: not even where it can't be reached.
+        """
+        self._mirrors = mirrors
+        return self
+
+    def notes(self) -> list[str]:
+        """What a user should know of its mirrors, a sentence each."""
+        return [] if self._mirrors is None else self._mirrors.faults()
 
     def __str__(self) -> str:
         return f"registry {self.name} ({self.address})"
@@ -97,28 +113,43 @@ class Registry(ABC):
 
     def release(self, name: PackageName, blob: Blob) -> bytes:
         """The verified bytes of a release's manifest."""
-        return self._whole(name, blob, self._release_chunks(name, blob), limits.OCI_MANIFEST_BYTES)
+        found = None if self._mirrors is None else self._mirrors.document(lambda mirror: mirror.release(name, blob))
+        return found or self._whole(name, blob, self._release_chunks(name, blob), limits.OCI_MANIFEST_BYTES)
 
     def card(self, name: PackageName, blob: Blob) -> bytes:
         """The verified bytes of a card."""
-        return self._whole(name, blob, self._blob_chunks(name, blob), limits.CARD_BYTES)
+        found = None if self._mirrors is None else self._mirrors.document(lambda mirror: mirror.card(name, blob))
+        return found or self._whole(name, blob, self._blob_chunks(name, blob), limits.CARD_BYTES)
 
     def blob(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         """The bytes of a blob as they arrive, **not** verified: give them to ``Store.put`` with the blob expected.
 
         Raises ``NotFoundError`` (``blob-missing``).
         """
+        found = None if self._mirrors is None else self._mirrors.blob(name, blob)
+        if found is not None:
+            yield from found
+            return
         with self._faults(name, blob):
             yield from self._blob_chunks(name, blob)
 
     def part(self, name: PackageName, blob: Blob, start: int, stop: int | None = None) -> Generator[bytes]:
         """The bytes of a blob from ``start`` on, as ``blob`` gives them all.
 
-        ``stop`` is where one piece of several ends; where ``has_parts``, more than that comes only from a server that
+        ``stop`` is where one piece of several ends; where it ``gives_parts``, more comes only from a server that
         knows no ranges: it is passed on if ``start`` is 0, else that is ``RangesIgnoredError``.
         """
+        if self._mirrors is not None:
+            with closing(self.blob(name, blob)) as chunks:
+                yield from skipped(chunks, start)
+            return
         with self._faults(name, blob):
             yield from self._part_chunks(name, blob, start, stop)
+
+    @property
+    def gives_parts(self) -> bool:
+        """Whether pieces of one blob may be asked for at once: a mirror, which is checked first, is asked for all."""
+        return self.has_parts and self._mirrors is None
 
     def confirmed(self, listing: Listing) -> Confirmed:
         """Fetch manifest and card of a listed release and check that they say what the index said. Cost: two blobs.
@@ -145,9 +176,7 @@ class Registry(ABC):
         card_blob = Blob.of(publication.card)
         if card_blob != release.card:
             raise IntegrityError("file-changed", "the card is not the one that the release names", blob=release.card)
-        listing = Listing(
-            card.name, card.version, release.manifest, card.requires, card.base, published=publication.published
-        )
+        listing = Listing.of(card, release.manifest, publication.published)
         read_index(write_index([listing]), card.name, "the entry in the index")  # or nobody could read it any more
         with self._faults():
             self._prepare(init=init)
@@ -173,6 +202,19 @@ class Registry(ABC):
         with self._faults():
             changed = [self._yank(listing, reason) for listing in found]
         return any(changed)
+
+    def check(self, *, write: bool = False) -> Iterator[Ability]:
+        """What the registry can and can't do, tried now, one after the other.
+
+        Nothing is written unless ``write``, and what that writes is removed again. Raises the errors of what must work
+        for anything to work: reaching the registry, and reading from it.
+        """
+        with self._faults():
+            yield from self._check(write=write)
+
+    def _check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - for kinds that have more to say
+        packages = self._packages()
+        yield listing_ability(packages)
 
     def _check_version(self, listing: Listing) -> None:
         """Refuse a version that is there with other content."""
@@ -287,6 +329,12 @@ def skipped(chunks: Iterable[bytes], count: int) -> Generator[bytes]:
         if count < len(chunk):
             yield chunk[count:] if count else chunk
         count -= min(count, len(chunk))
+
+
+def listing_ability(packages: tuple[PackageName, ...] | None) -> Ability:
+    if packages is None:
+        return Ability("listing", False, "packages can't be listed: they must be asked for by name")
+    return Ability("listing", True, f"{len(packages)} package{'' if len(packages) == 1 else 's'}")
 
 
 def version_taken(registry: Registry, listing: Listing, other: Digest) -> RegistryError:

@@ -128,8 +128,9 @@ class S3Bucket(Bucket):
         return self._put_if(key, data, IfMatch=token) is None
 
     def remove(self, key: str) -> None:
-        with self._faults(key, writing=True):
-            self._call("delete_object", key)
+        if not key.endswith("/"):  # a store of objects has no collections
+            with self._faults(key, writing=True):
+                self._call("delete_object", key)
 
     def upload(self, key: str, chunks: Iterable[bytes]) -> None:
         with self._faults(key, writing=True):

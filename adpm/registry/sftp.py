@@ -89,6 +89,14 @@ class SftpBucket(Bucket):
         with self._channel(key) as sftp:
             self._create(sftp, key, chunks)
 
+    def remove(self, key: str) -> None:
+        with suppress(FileNotFoundError), self._channel(key) as sftp:
+            if key.endswith("/"):
+                sftp.rmdir(self._at(key.rstrip("/")))
+                self._directories.discard(self._at(key.rstrip("/")))
+            else:
+                sftp.remove(self._at(key))
+
     def list(self, prefix: str) -> Iterator[str]:
         with self._channel(prefix) as sftp:
             yield from list(self._below(sftp, prefix.rstrip("/"), ""))

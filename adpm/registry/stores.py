@@ -92,6 +92,11 @@ class _Store(Bucket):
     def swap(self, key: str, data: bytes, token: str) -> bool:  # noqa: ARG002 - see can_swap
         return False  # there is no way to ask, so nothing is written
 
+    def remove(self, key: str) -> None:
+        if not key.endswith("/") and self.size(key) is not None:  # a store of objects has no collections
+            with self._faults(key):
+                self._fs.rm_file(self._where + key)
+
     def upload(self, key: str, chunks: Iterable[bytes]) -> None:
         with tempfile.NamedTemporaryFile(prefix="adpm-") as file:  # all of it is there before any of it is sent
             for chunk in chunks:

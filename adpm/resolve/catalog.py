@@ -7,6 +7,7 @@ from functools import cache
 from typing import Protocol
 
 from adpm.core.base import BaseIdentity
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import PackageName
 from adpm.core.requirement import Requirement
 from adpm.errors import AdpmError
@@ -38,6 +39,14 @@ class Catalog:
             self._wanted.setdefault(wanted.requirement.name, []).append(wanted.requirement)
         self._amendments: dict[str, Wanted | None] = {w.requirement.name: w for w in problem.overrides}
         self._amendments.update(dict.fromkeys(problem.exclude))
+        self._floors: dict[str, tuple[Floor, ...]] = {}
+        self._preferred: dict[str, Preference] = {}
+        scored = [wanted for wanted in problem.wanted if wanted.floors or wanted.prefer is not None]
+        for line in sorted(scored, key=lambda wanted: (wanted.where, str(wanted.prefer))):
+            name = line.requirement.name
+            self._floors[name] = tuple(dict.fromkeys((*self._floors.get(name, ()), *line.floors)))
+            if line.prefer is not None:
+                self._preferred.setdefault(name, line.prefer)
         self._direct = {str(wanted.requirement.name) for wanted in problem.wanted}
         self._misfit = None if problem.base is None else _misfit(problem.base)
 
@@ -58,6 +67,9 @@ class Catalog:
                 amendments=self._amendments,
                 before=self.problem.before,
                 lowest=self._lowest(name),
+                licenses=self.problem.licenses,
+                floors=self._floors.get(name, ()),
+                prefer=self._preferred.get(name),
             )
             self._packages[name] = package
         return package

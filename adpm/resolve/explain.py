@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from adpm import limits
+from adpm.core.licenses import UNSTATED
 from adpm.core.requirement import Requirement
 from adpm.errors import NoSolutionError
 from adpm.resolve.catalog import AtHand, Packages
@@ -126,6 +127,11 @@ def _admit(excluded: Excluded, facts: Sequence[Leaf], packages: Packages) -> str
         return f"to use a yanked release, pin it in adapter.yaml: '{excluded.name} =={newest.version}'"
     if excluded.rule == "pre-release":
         return f"to use a pre-release, name one in adapter.yaml: '{excluded.name} >={newest.version}'"
+    if excluded.rule == "license":
+        added = excluded.detail or UNSTATED
+        return f"to use {excluded.name} {newest.version}, add {added!r} to licenses: {{allow: [...]}} in adapter.yaml"
+    if excluded.rule == "score":
+        return f"lower what 'where' wants of {excluded.name} in adapter.yaml"
     if excluded.rule in {"newer", "undated"}:
         when = f", published {newest.published}," if newest.published else ""
         later = " set exclude-newer: to a later moment or" if newest.published else ""

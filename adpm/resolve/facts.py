@@ -15,12 +15,13 @@ __all__ = ["Excluded", "Fact", "Unmet"]
 class Excluded:
     """Releases that a rule shuts out, whoever asks.
 
-    ``detail``: the yank's reason, the misfit in numbers, or the moment before which a release must be published.
+    ``detail``: the yank's reason, the misfit in numbers, the moment before which a release must be published, its
+    license (empty: it states none), or what its scores should reach and do.
     """
 
     name: PackageName
     releases: int
-    rule: Literal["yanked", "pre-release", "base", "newer", "undated"]
+    rule: Literal["yanked", "pre-release", "base", "newer", "undated", "license", "score"]
     detail: str = ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Final
@@ -12,6 +12,8 @@ from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
+from adpm.core.licenses import allowed
+from adpm.core.metrics import Floor, Preference, spell
 from adpm.core.names import PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
@@ -45,7 +47,7 @@ class Package:
     ``specifiers`` is shared by the packages of a problem: most constraints say the same, and parsing one takes as long
     as asking it about ten releases. ``amendments``: for some packages what stands in for all that releases require of
     them; None: nothing does. ``before``: the moment before which a candidate was published. ``lowest``: the oldest
-    release is preferred.
+    release is preferred. ``licenses``, ``floors``, ``prefer``: see ``Problem`` and ``Wanted``.
     """
 
     def __init__(
@@ -62,6 +64,9 @@ class Package:
         amendments: Amendments | None = None,
         before: str | None = None,
         lowest: bool = False,
+        licenses: Collection[str] | None = None,
+        floors: Sequence[Floor] = (),
+        prefer: Preference | None = None,
     ) -> None:
         self.name = name
         self.known = listings is not None
@@ -87,11 +92,14 @@ class Package:
         self._finals = self.all & ~preliminary
         self.candidates = self.all
         self.excluded: tuple[Excluded, ...] = ()
-        if yanked or (preliminary and prereleases != "all") or before is not None:
+        self._ranks = () if prefer is None else self._ranked(prefer)
+        if yanked or (preliminary and prereleases != "all") or before is not None or licenses is not None or floors:
             self.excluded = (
                 *self._yanked(wanted, yanked & ~self._kept),
                 *self._preliminary(wanted, preliminary if prereleases != "all" and self._finals else 0),
                 *(() if before is None else self._newer(wanted, before)),
+                *(() if licenses is None else self._unlicensed(licenses)),
+                *self._too_low(floors),
             )
             for exclusion in self.excluded:
                 self.candidates &= ~exclusion.releases
@@ -127,6 +135,33 @@ class Package:
             yield Excluded(self.name, newer, "newer", before)
         if undated:
             yield Excluded(self.name, undated, "undated", before)
+
+    def _unlicensed(self, licenses: Collection[str]) -> Iterable[Excluded]:
+        refused: dict[str | None, int] = {}
+        judged: dict[str | None, bool] = {}
+        for place, release in enumerate(self.releases):
+            if release.license not in judged:
+                judged[release.license] = allowed(release.license, licenses)
+            if not judged[release.license]:
+                refused[release.license] = refused.get(release.license, 0) | 1 << place
+        return (Excluded(self.name, releases, "license", stated or "") for stated, releases in refused.items())
+
+    def _too_low(self, floors: Iterable[Floor]) -> Iterable[Excluded]:
+        for floor in floors:
+            low = _set(not floor.holds(release.metrics) for release in self.releases)
+            if low:
+                values = [value for place in members(low) for value in floor.score.values(self.releases[place].metrics)]
+                nearest = min(values, key=lambda value: (abs(value - floor.bound), value), default=None)
+                told = "no card states such a score" if nearest is None else f"the nearest is {spell(nearest)}"
+                yield Excluded(self.name, low, "score", f"{floor} ({told})")
+
+    def _ranked(self, prefer: Preference) -> tuple[int, ...]:
+        """The releases by score, best first, those with equal ones together."""
+        found: dict[float, int] = {}
+        for place, release in enumerate(self.releases):
+            rank = prefer.rank(release.metrics)
+            found[rank] = found.get(rank, 0) | 1 << place
+        return tuple(releases for _, releases in sorted(found.items(), reverse=True))
 
     def meeting(self, requirement: Requirement) -> int:
         """The releases that meet it: ``SpecifierSet.contains`` with pre-releases, or the one with the digest."""
@@ -176,8 +211,14 @@ class Package:
         return all(version.local is None for version in self.versions)
 
     def best(self, releases: int) -> int | None:
-        """What is preferred among ``releases``: the locked one, then the newest (or oldest) final, then the newest."""
-        chosen = (releases & self._kept) or (releases & self._finals) or releases
+        """What is preferred among ``releases``: the locked one, then finals, of these those with the best score.
+
+        Of several the newest, or oldest.
+        """
+        chosen = releases & self._kept
+        if not chosen:
+            chosen = (releases & self._finals) or releases
+            chosen = next((found for ranked in self._ranks if (found := chosen & ranked)), chosen)
         if self._lowest:
             chosen &= -chosen
         return chosen.bit_length() - 1 if chosen else None

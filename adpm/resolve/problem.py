@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
+from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
@@ -38,12 +39,15 @@ class Wanted:
     """One requirement of the project, and the user's own line that states it.
 
     ``where`` is the line's place (``adapter.yaml:7``, ``adpm add``), ``text`` the line itself
-    (``sst: text/sst-2 >=1.2,<2``): an explanation names the first and quotes the second.
+    (``sst: text/sst-2 >=1.2,<2``): an explanation names the first and quotes the second. ``floors``: what the scores of
+    a release must reach to be a candidate, whoever requires it. ``prefer``: what scores count before versions.
     """
 
     requirement: Requirement
     where: str
     text: str
+    floors: tuple[Floor, ...] = ()
+    prefer: Preference | None = None
 
     @property
     def line(self) -> str:
@@ -68,6 +72,7 @@ class Problem:
     nothing else. ``overrides``: what stands in for the requirements of releases on the package that each names, no
     package twice. ``exclude``: packages that no release requires. ``before``: the moment before which a release must
     have been published. ``order``: which release of a package is preferred.
+    ``licenses``: those that are allowed; None: any.
     """
 
     wanted: tuple[Wanted, ...]
@@ -78,6 +83,7 @@ class Problem:
     exclude: frozenset[PackageName] = frozenset()
     before: str | None = None
     order: Order = "highest"
+    licenses: tuple[str, ...] | None = None
     first: frozenset[PackageName] = frozenset()  # what is to be as new as can be, though locked packages move for it
 
 

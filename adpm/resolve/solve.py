@@ -60,17 +60,17 @@ def resolve(
 
 def _resolution(problem: Problem, catalog: Catalog, found: Selected) -> Resolution:
     chosen = {name: catalog[name].releases[place] for name, place in found.places.items()}
-    required = [r for name, place in found.places.items() for r in catalog[name].requires(place).values()]
-    for name, place in found.places.items():
-        if not _identified(problem, required, catalog[name], place):
-            raise _conflict(catalog[name], place)
+    twins = [name for name, place in found.places.items() if len(catalog[name].twins(place)) > 1]
+    if twins:
+        required = [r for name, place in found.places.items() for r in catalog[name].requires(place).values()]
+        for name in twins:
+            if not _identified(problem, required, catalog[name], found.places[name]):
+                raise _conflict(catalog[name], found.places[name])
     return Resolution({PackageName(name): chosen[name] for name in sorted(chosen)}, found.decisions)
 
 
 def _identified(problem: Problem, required: Iterable[Requirement], package: Package, place: int) -> bool:
-    """Whether no other release has this version, or something names this one by its digest."""
-    if len(package.twins(place)) == 1:
-        return True
+    """Whether something names this release by its digest, and not only by its version."""
     digest, locked = package.releases[place].manifest.digest, problem.locked.get(package.name)
     if locked is not None and locked.digest == digest:
         return True

@@ -47,6 +47,10 @@ def _either(pieces: list[str]) -> str:
     return ", ".join(pieces[:-1]) + (" or " if len(pieces) > 1 else "") + pieces[-1]
 
 
+def _licensed(stated: str) -> str:
+    return f"is licensed under {stated}" if stated else "states no license"
+
+
 class Words:
     """Sentences about one problem's packages."""
 
@@ -101,17 +105,19 @@ class Words:
         return f"{subject} be used" + (f" with {' and '.join(company)}" if company else "")
 
     def _exclusion(self, why: Excluded, those: str) -> str:
-        if why.rule == "base":
-            fits = those.replace("every version", "no version", 1)
-            return f"{fits} {'fits' if fits != those else 'does not fit'} your base ({why.detail})"
-        if why.rule == "newer":
-            none = those.replace("every version", "no version", 1)
-            return f"{none} was {'' if none != those else 'not '}published before {why.detail} (exclude-newer)"
-        if why.rule == "undated":
-            return f"it is not known whether {those} was published before {why.detail} (exclude-newer)"
+        none = those.replace("every version", "no version", 1)
+        whole, detail = none != those, why.detail
         if why.rule == "yanked":
-            return f"{those} was yanked" + (f" ({why.detail})" if why.detail else "")
-        return f"{those} is a pre-release (your project does not ask for one)"
+            return f"{those} was yanked" + (f" ({detail})" if detail else "")
+        told = {
+            "base": f"{none} {'fits' if whole else 'does not fit'} your base ({detail})",
+            "license": f"{those} {_licensed(detail)}, which your project does not allow (licenses)",
+            "score": f"{none} {'has' if whole else 'does not have'} {detail}",
+            "newer": f"{none} was {'' if whole else 'not '}published before {detail} (exclude-newer)",
+            "undated": f"it is not known whether {those} was published before {detail} (exclude-newer)",
+            "pre-release": f"{those} is a pre-release (your project does not ask for one)",
+        }
+        return told[why.rule]
 
     def _object(self, depends: Depends) -> str:
         """What is required, as it was written if all the releases say the same, or as the project overrides it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
 
@@ -20,6 +21,7 @@ from adpm.runtime.create import Config, Head, new_source
 from adpm.runtime.hooks import Hooks, Plan
 from adpm.runtime.read import HEAD_CONFIG, read_adapter, read_directory
 from adpm.runtime.save import save_adapter
+from adpm.runtime.sites.declare import Sites
 from adpm.runtime.weights import Buffer
 
 __all__ = ["Adapters", "attach"]
@@ -27,16 +29,19 @@ __all__ = ["Adapters", "attach"]
 _NOTHING: Final = Plan()
 
 
-def attach(model: nn.Module) -> Adapters:
+def attach(model: nn.Module, *, sites: Sites | None = None) -> Adapters:
     """An empty handle on ``model``, registered as ``model.adpm``; nothing acts yet.
 
-    Raises ``UsageError`` (``already-attached``) where the model has one. Cost: one walk over the model's modules.
+    ``sites`` declares where bottlenecks and AdapterHub's LoRA act in a model that adpm has no table for: a mapping or
+    a YAML file's path (``specs/sites.md``). Raises ``UsageError`` (``already-attached``) where the model has a handle,
+    ``DocumentError`` (``sites-invalid``), ``NotFoundError`` (``sites-not-found``) and, where the model does not have
+    what ``sites`` names, ``AdapterError`` (``family-unsupported``). Cost: one walk over the model's modules.
     """
     if hasattr(model, HANDLE):
         raise UsageError(
             "already-attached", "the model has an adpm handle already", hint=f"use model.{HANDLE}, or unload() it first"
         )
-    handle = Adapters(model)
+    handle = Adapters(model, sites)
     model.add_module(HANDLE, handle)
     return handle
 
@@ -47,14 +52,13 @@ class Adapters(nn.Module):
     ``compositions`` are compositions by name, which ``activate`` takes too.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, sites: Sites | None = None) -> None:
         super().__init__()
         self.adapters = nn.ModuleDict()
         self.compositions: dict[str, Composition] = {}
-        self._anatomy = Anatomy(model)
+        self._anatomy = Anatomy(model, sites)
         self._hooks = Hooks(self._anatomy.modules)
         self._plans: dict[Composition, Plan] = {}
-        self._active: Composition | None = None
         self._untrained: _Untrained | None = None
 
     @property
@@ -68,7 +72,9 @@ class Adapters(nn.Module):
 
     @property
     def active(self) -> Composition | None:
-        return self._active
+        """What acts in this thread."""
+        found: Composition | None = self._hooks.current().composition
+        return found
 
     def add(
         self,
@@ -129,36 +135,31 @@ class Adapters(nn.Module):
     def remove(self, name: str) -> None:
         """Take an adapter off the model. Raises ``UsageError`` (``adapter-active``) while it acts."""
         self._adapter(name)
-        if self._active is not None and name in leaves(self._active):
+        compositions = [plan.composition for plan in self._hooks.plans() if plan.composition is not None]
+        if any(name in leaves(composition) for composition in compositions):
             raise UsageError("adapter-active", f"the adapter {name!r} is active", hint="activate something else first")
         del self.adapters[_key(name)]
         self._plans.clear()
 
     def activate(self, composition: str | Composition | None) -> None:
-        """Make a composition act, or nothing. Cost after the first time: one assignment.
+        """Make a composition act, or nothing, in all threads. Cost after the first time: one assignment.
 
         ``composition`` is a name under ``compositions``, an expression such as ``stack(en, sst)``, or a value. Raises
         ``CompositionError`` (``composition-invalid``, ``composition-unsupported``) and ``NotFoundError``
         (``adapter-not-found``).
         """
         self._check_attached()
-        if composition is None:
-            self._hooks.switch(_NOTHING)
-            self._active = None
-            return
-        resolved = self._resolve(composition)
-        self._hooks.switch(self._plan(resolved))
-        self._active = resolved
+        self._hooks.switch(self._plan(composition))
 
     @contextmanager
     def using(self, composition: str | Composition | None) -> Iterator[None]:
-        """Activate ``composition`` for a while; what was active before is active again afterwards."""
-        before = self._active
-        self.activate(composition)
+        """Let ``composition`` act for a while in this thread alone, whatever others activate or use meanwhile."""
+        self._check_attached()
+        before = self._hooks.enter(self._plan(composition))
         try:
             yield
         finally:
-            self.activate(before)
+            self._hooks.leave(before)
 
     def disabled(self) -> Any:
         """The bare base for a while."""
@@ -193,7 +194,8 @@ class Adapters(nn.Module):
 
     def unload(self) -> nn.Module:
         """Take everything off the model: hooks, adapters, the handle, and what ``train`` set. Returns the model."""
-        self.activate(None)
+        self._check_attached()
+        self._hooks.clear()
         if self._untrained is not None:
             self._untrained.restore()
             self._untrained = None
@@ -205,11 +207,15 @@ class Adapters(nn.Module):
             return composition
         return self.compositions.get(composition) or parse_composition(composition)
 
-    def _plan(self, composition: Composition) -> Plan:
+    def _plan(self, composition: str | Composition | None) -> Plan:
+        if composition is None:
+            return _NOTHING
+        composition = self._resolve(composition)
         plan = self._plans.get(composition)
         if plan is None:
             adapters = {name: self._adapter(name) for name in self.names}
-            plan = self._plans[composition] = make_plan(composition, adapters, self._anatomy)
+            plan = replace(make_plan(composition, adapters, self._anatomy), composition=composition)
+            self._plans[composition] = plan
         return plan
 
     def _adapter(self, name: str) -> Adapter:

@@ -13,7 +13,8 @@ from torch import nn
 from adpm.errors import AdapterError
 from adpm.runtime.part import Blueprint
 from adpm.runtime.sites import FAMILIES
-from adpm.runtime.sites.family import Attention, Family, Names, Stack, SubLayer, Tap
+from adpm.runtime.sites.declare import Sites, read_sites
+from adpm.runtime.sites.family import SUBLAYERS, Attention, Family, Names, Stack, SubLayer, Tap
 
 __all__ = ["HANDLE", "Anatomy", "AttentionSite", "Site", "View", "features", "output_embeddings"]
 
@@ -79,14 +80,15 @@ class Anatomy:
     ``sites``: the table of the model's family, where adpm has none or a wrong one.
     """
 
-    def __init__(self, model: nn.Module, sites: Family | None = None) -> None:
+    def __init__(self, model: nn.Module, sites: Sites | None = None) -> None:
         self.model = model
         self.modules: dict[str, nn.Module] = {
             name: module for name, module in model.named_modules() if name.split(".")[0] != HANDLE
         }
         self.config = getattr(model, "config", None)
         self.model_type = str(getattr(self.config, "model_type", ""))
-        self.table = FAMILIES.get(self.model_type) if sites is None else sites
+        known = FAMILIES.get(self.model_type)
+        self.table = known if sites is None else read_sites(sites, model_type=self.model_type)
         base: nn.Module = getattr(model, "base_model", model)
         self.base_prefix: str = getattr(model, "base_model_prefix", "")
         named = None if self.table is None else self.table.base
@@ -96,6 +98,8 @@ class Anatomy:
         else:
             self.prefix = "" if base is model or not self.base_prefix else f"{self.base_prefix}."
         self.blueprints: dict[object, tuple[Blueprint, ...]] = {}  # by config: one walk for all adapters of one kind
+        if sites is not None:
+            self.check()
 
     @property
     def weight(self) -> torch.Tensor:
@@ -110,8 +114,9 @@ class Anatomy:
 
     @property
     def hidden_size(self) -> int:
-        size = self._size("", "hidden_size") or (self._size(self.table.stacks[0].config, "hidden_size") if self.table else None)
-        return size or self._unknown("its config names no hidden_size")
+        parts = ["", *(stack.config for stack in (self.table.stacks if self.table else ()))]
+        sizes = [size for part in parts if (size := self._size(part, "hidden_size"))]
+        return sizes[0] if sizes else self._unknown("its config names no hidden_size")
 
     @property
     def embedding_size(self) -> int:
@@ -124,6 +129,15 @@ class Anatomy:
             self._unknown(f"its model type is {self.model_type!r}; known are {', '.join(sorted(FAMILIES))}")
         return self.table
 
+    def check(self) -> None:
+        """Raise ``AdapterError`` (``family-unsupported``) where the table names a module that the model lacks."""
+        for name in SUBLAYERS:
+            list(self.sites(name))
+        list(self.attentions())
+        if self.family().embeddings.module:
+            self.embeddings()
+        list(self.linears("output"))
+
     def layers(self) -> Iterator[tuple[int, str]]:
         """Numbers and absolute names of the layers, those of an encoder before those of a decoder."""
         for layer in self._layers:
@@ -133,7 +147,8 @@ class Anatomy:
         """The sub-layers called ``name`` ("mh_adapter", "cross_adapter" or "output_adapter") of all layers."""
         for layer in self._layers:
             for sublayer in layer.stack.sublayers:
-                if sublayer.name == name and not (sublayer.optional and self._find(layer, sublayer.hidden.module) is None):
+                there = not sublayer.optional or self._find(layer, sublayer.hidden.module) is not None
+                if sublayer.name == name and there:
                     yield self._site(layer, sublayer)
 
     def linears(self, location: str) -> Iterator[tuple[int, str]]:
@@ -160,7 +175,7 @@ class Anatomy:
         found = self.family().embeddings
         name = next((self.prefix + path for path in found.module if self.prefix + path in self.modules), None)
         if name is None:
-            self._unknown(f"it has no module {self.prefix}{found.module[0]}")
+            self._unknown(f"it has no module {self.prefix}{'|'.join(found.module) or 'of embeddings'}")
         return name, None if found.first_in is None else self.prefix + found.first_in
 
     def file_name(self, name: str) -> str:

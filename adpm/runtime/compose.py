@@ -25,6 +25,7 @@ from adpm.runtime.sublayer import embeddings_acts, sublayer_acts
 
 __all__ = ["make_plan", "stacked"]
 
+
 def stacked(composition: Composition) -> list[str]:
     """The names of a single adapter or a stack, first to last; ``composition-unsupported`` for anything else."""
     if not isinstance(composition, Block):

@@ -76,7 +76,11 @@ def _bottlenecks(config: Bottleneck, anatomy: Anatomy) -> Iterator[Blueprint]:
             build=partial(SharedProductPart, config=config),
             start=partial(start_product, config, own=False),
         )
-    if config.inv_adapter is not None and anatomy.family().embeddings.invertible:
+    if config.inv_adapter is not None:
+        if not anatomy.family().embeddings.invertible:
+            raise AdapterError(
+                "method-unsupported", f"a model of type {anatomy.model_type} takes no invertible adapters"
+            )
         yield Blueprint(
             key=INVERSE,
             file=(f"{anatomy.family().embeddings.owner}invertible_adapters.", "."),
@@ -124,7 +128,7 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
                 raise AdapterError("family-unsupported", f"{name} is no linear layer")
             path = anatomy.file_name(name)
             if location == _FUSED:
-                yield _fused(config, anatomy, name, module, sizes)
+                yield _fused(config, anatomy, name, sizes)
                 continue
             first = first or sizes
             yield Blueprint(
@@ -144,17 +148,16 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
         )
 
 
-def _fused(
-    config: LowRank, anatomy: Anatomy, name: str, module: nn.Module, sizes: tuple[int, int]
-) -> Blueprint:
+def _fused(config: LowRank, anatomy: Anatomy, name: str, sizes: tuple[int, int]) -> Blueprint:
     """The part of a layer that makes queries, keys and values at once."""
     if config.use_dora or config.is_vera:
         raise AdapterError(
             "method-unsupported",
             f"DoRA and VeRA are for separate queries, keys and values, and {name} makes all three",
         )
-    heads = [getattr(anatomy.config, key, None) for key in ("num_attention_heads", "num_key_value_heads")]
-    queries, others = heads if all(isinstance(count, int) for count in heads) else (1, 1)
+    others: int | None = getattr(anatomy.config, "num_key_value_heads", None)
+    queries: int = 1 if others is None else getattr(anatomy.config, "num_attention_heads", 1)
+    others = others or 1
     unit = sizes[1] // (queries + 2 * others)
     widths = (queries * unit, others * unit, others * unit)
     chosen = tuple(width for width, matrix in zip(widths, "qkv", strict=True) if matrix in config.attn_matrices)

@@ -6,10 +6,10 @@ Hooks are objects and not closures, so that a deep copy of a model has hooks of 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -34,6 +34,7 @@ class Plan:
     """
 
     points: Mapping[Point, Callable[..., Any]] = field(default_factory=dict)
+    composition: Any = None  # what it is the plan of
 
 
 class Order(IntEnum):
@@ -122,27 +123,95 @@ class _Hook:
         self.point = point
 
     def __call__(self, *args: Any) -> Any:
-        act = self.hooks.plan.points.get(self.point)
+        act = self.hooks.current().points.get(self.point)
         return None if act is None else act(*args)
 
 
+_LOCK: Final = threading.RLock()  # for moving hooks; not the handle's own, for locks can't be copied
+
+
 class Hooks:
-    """The hooks that are in the model's modules now. No hook stands where the plan does nothing."""
+    """The hooks that are in the model's modules now. No hook stands where no thread's plan does anything.
+
+    All threads follow one plan, but for those that have entered one of their own.
+    """
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self.modules = modules
         self.plan = Plan()
+        self._own: dict[int, Plan] = {}
         self._standing: dict[Point, RemovableHandle] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, in whatever process, has the plan that its maker followed, for all threads."""
+        return {**self.__dict__, "plan": self.current(), "_own": {}}
+
+    def current(self) -> Plan:
+        """The plan of this thread."""
+        own = self._own
+        if not own:
+            return self.plan
+        if torch.compiler.is_compiling():  # a thread's number can't be traced; who compiles entered last
+            return next(reversed(own.values()))
+        plan = own.get(threading.get_ident())
+        return self._of_a_helper() if plan is None else plan
+
+    def plans(self) -> Iterator[Plan]:
+        """Every plan that some thread follows."""
+        yield self.plan
+        yield from tuple(self._own.values())
+
     def switch(self, plan: Plan) -> None:
-        """Make ``plan`` the active one. Cost: for plans that act at the same points, one assignment."""
-        before, self.plan = self.plan, plan
-        if before.points.keys() == plan.points.keys():
+        """Make ``plan`` the one that all threads follow; in a thread that has entered its own, replace that one.
+
+        Cost: for plans that act at the same points, one assignment.
+        """
+        thread = threading.get_ident()
+        if thread in self._own:
+            self._own[thread] = plan
+        else:
+            self.plan = plan
+        self._settle()
+
+    def enter(self, plan: Plan) -> Plan | None:
+        """Give this thread a plan of its own; what to ``leave`` with."""
+        thread = threading.get_ident()
+        before = self._own.get(thread)
+        self._own[thread] = plan
+        self._settle()
+        return before
+
+    def leave(self, before: Plan | None) -> None:
+        """Undo ``enter``, which returned ``before``."""
+        thread = threading.get_ident()
+        if before is None:
+            self._own.pop(thread, None)
+        else:
+            self._own[thread] = before
+        self._settle()
+
+    def clear(self) -> None:
+        """Nothing acts in any thread, and no hook stands."""
+        self._own.clear()
+        self.switch(Plan())
+
+    def _of_a_helper(self) -> Plan:
+        """The plan of a thread that has none of its own: that of the only one that has, where this one is torch's.
+
+        Backward passes that compute a forward pass again (checkpointing on a GPU) do so in threads of torch's.
+        """
+        if len(self._own) == 1 and all(thread.ident != threading.get_ident() for thread in threading.enumerate()):
+            return next(iter(self._own.values()), self.plan)
+        return self.plan
+
+    def _settle(self) -> None:
+        if not self._own and self._standing.keys() == self.plan.points.keys():
             return
-        for point in before.points.keys() - plan.points.keys():
-            self._standing.pop(point).remove()
-        for point in plan.points:
-            if point not in self._standing:
+        with _LOCK:
+            wanted = {point for plan in self.plans() for point in plan.points}
+            for point in self._standing.keys() - wanted:
+                self._standing.pop(point).remove()
+            for point in wanted - self._standing.keys():
                 self._standing[point] = self._stand(point)
 
     def _stand(self, point: Point) -> RemovableHandle:

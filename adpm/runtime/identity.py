@@ -6,10 +6,11 @@ from collections import defaultdict
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adpm.core.base import BaseIdentity, Shape, Sketch, half, positions, shape_of_config
-from adpm.runtime.anatomy import HANDLE
+from adpm.runtime.anatomy import HANDLE, Anatomy
+from adpm.runtime.sites import FAMILIES
 
 __all__ = ["identify"]
 
@@ -25,9 +26,19 @@ def identify(model: nn.Module) -> BaseIdentity:
     return BaseIdentity(model=name, revision=None, shape=shape, sketch=_sketch(model))
 
 
+def _as_in_files(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``weights`` by the names that checkpoints have, where a release of transformers calls modules otherwise."""
+    table = FAMILIES.get(str(getattr(getattr(model, "config", None), "model_type", "")))
+    if table is None or not any(stack.files for stack in table.stacks):
+        return weights
+    anatomy = Anatomy(model)
+    parts = {name: name.rpartition(".") for name in weights}
+    return {f"{anatomy.file_name(parts[name][0])}.{parts[name][2]}": weight for name, weight in weights.items()}
+
+
 def _sketch(model: nn.Module) -> Sketch | None:
     base = ((name, p) for name, p in model.named_parameters() if name.split(".")[0] != HANDLE)
-    weights = {name: parameter for name, parameter in base if parameter.is_floating_point()}
+    weights = _as_in_files(model, {name: parameter for name, parameter in base if parameter.is_floating_point()})
     chosen = positions({name: tuple(weight.shape) for name, weight in weights.items()})
     if not chosen:
         return None

@@ -40,7 +40,7 @@ class _Plain:
 
 
 class _Layer:
-    """The general case: the last whole module, then biases, then fused and low-rank changes in the order of the stack."""
+    """The general case: the last whole module, biases, then fused and low-rank changes in the stack's order."""
 
     def __init__(self, parts: Sequence[LayerPart]) -> None:
         self.modules = tuple(part for part in parts if isinstance(part, ModulePart))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from torch import nn
@@ -10,11 +11,12 @@ from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE
 from adpm.core.lock import Lock, LockedPackage
-from adpm.errors import BaseMismatchError, NotFoundError
+from adpm.errors import BaseMismatchError, NotFoundError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.lock import read_lock
 from adpm.runtime.adapters import Adapters, attach
 from adpm.runtime.identity import identify
+from adpm.runtime.sites.declare import Sites
 from adpm.store.store import Store
 
 __all__ = ["load"]
@@ -22,46 +24,97 @@ __all__ = ["load"]
 DEFAULT = "default"
 
 
-def load(model: nn.Module, project: str | Path | None = None, *, store: Store | None = None) -> Adapters:
+def load(
+    model: nn.Module,
+    project: str | Path | None = None,
+    *,
+    base: str | None = None,
+    groups: Collection[str] = (),
+    only: Collection[str] = (),
+    store: Store | None = None,
+    sites: Sites | None = None,
+) -> Adapters:
     """Put what ``adapter.lock`` pins on ``model`` and activate it.
 
-    Active is then the composition ``default``; where the lock has none, the only adapter; else nothing.
+    Active is then the composition ``default``; where the lock has none, the only adapter; else nothing. Of a lock
+    with several bases, the adapters and compositions for the one that the model is count alone, and before the only
+    adapter a composition named as the base; ``base`` names the base where the lock does not know its bases well
+    enough to tell.
+    Adapters of a group are loaded with ``groups`` that name it; those of ``only``, if any, alone.
+
     ``project`` is the project's directory or the lock itself; None: the nearest one at or above the working directory.
     Adapters are named by their aliases, those that others require by their package names. Every file is hashed in the
     store (``store``: the machine's own by default) right before the same mapped bytes are parsed. Nothing is fetched.
+    ``sites`` is what ``attach`` takes.
 
     Raises ``NotFoundError`` (``lock-not-found``; ``object-missing``: run ``adpm install``), ``IntegrityError``
     (``object-corrupt``), ``BaseMismatchError`` (``base-mismatch``) where the model is not the base that the lock or a
-    card names, ``DocumentError`` and ``AdapterError`` for files that don't fit. The model is as before then.
+    card names, ``UsageError`` (``base-ambiguous``) where it may be several of the lock's bases, ``DocumentError`` and
+    ``AdapterError`` for files that don't fit. The model is as before then.
     Cost: one pass of sha256 over the files, one walk over the model.
     """
     path = _lock_path(project)
     with path.open("rb") as file:
-        lock = read_lock(file.read(limits.LOCK_BYTES + 1), str(path))
+        lock = read_lock(file.read(limits.LOCK_BYTES + 1), str(path)).selected(groups, only)
     store = store or Store.default()
     identity = identify(model)
-    if lock.base is not None:
-        _check(lock.base, identity, f"the lock {path}")
-    handle = attach(model)
+    chosen = _base(lock, identity, base, path)
+    handle = attach(model, sites=sites)
     try:
-        _put_on(handle, lock, store, identity)
+        _put_on(handle, lock, store, identity, chosen)
     except BaseException:
         handle.unload()
         raise
     return handle
 
 
-def _put_on(handle: Adapters, lock: Lock, store: Store, identity: BaseIdentity) -> None:
-    for name, package in lock.names():
+def _base(lock: Lock, identity: BaseIdentity, wanted: str | None, path: Path) -> str | None:
+    """Which of the lock's bases the model is; None for the only one, which has no name."""
+    if not lock.bases:
+        if lock.base is not None:
+            _check(lock.base, identity, f"the lock {path}")
+        return None
+    if wanted is not None:
+        if wanted not in lock.bases:
+            raise UsageError(
+                "base-ambiguous",
+                f"the lock {path} has no base {wanted!r}",
+                hint=f"its bases are: {', '.join(lock.bases)}",
+            )
+        _check(lock.bases[wanted], identity, f"the base {wanted} of the lock {path}")
+        return wanted
+    misfits = {name: base.misfit(identity) for name, base in lock.bases.items()}
+    fitting = [name for name, reason in misfits.items() if reason is None]
+    if not fitting:
+        raise BaseMismatchError(
+            "base-mismatch",
+            f"this model is none of the bases of the lock {path}",
+            cause="\n".join(f"{name}: {_of_model(reason or '')}" for name, reason in misfits.items()),
+            hint="load a model that adapter.yaml names as one of its bases",
+        )
+    if len(fitting) > 1:
+        raise UsageError(
+            "base-ambiguous",
+            f"this model may be any of the bases {', '.join(fitting)} of the lock {path}",
+            hint=f"say which it is: adpm.load(model, base={fitting[0]!r})",
+        )
+    return fitting[0]
+
+
+def _put_on(handle: Adapters, lock: Lock, store: Store, identity: BaseIdentity, base: str | None) -> None:
+    names = dict(lock.names(base))
+    for name, package in names.items():
         what = f"{package.name} {package.version}"
         card = read_card(bytes(store.map(package.card)), f"the card of {what}")
         _check(card.base, identity, what)
         handle.read_files(_files(package, store), name, source=what)
-    handle.compositions.update(lock.compose)
-    if DEFAULT in lock.compose:
-        handle.activate(DEFAULT)
-    elif len(lock.adapters) == 1:
-        handle.activate(next(iter(lock.adapters)))
+    handle.compositions.update({name: c for name, c in lock.compose.items() if base in lock.bases_of(c)})
+    aliases = [str(alias) for alias, adapter in lock.adapters.items() if adapter.base == base]
+    named = next((name for name in (DEFAULT, base) if name in handle.compositions), None)
+    if named is not None:
+        handle.activate(named)
+    elif len(aliases) == 1:
+        handle.activate(aliases[0])
 
 
 def _files(package: LockedPackage, store: Store) -> dict[str, memoryview]:
@@ -74,9 +127,13 @@ def _check(base: BaseIdentity, identity: BaseIdentity, what: str) -> None:
         raise BaseMismatchError(
             "base-mismatch",
             f"{what} was made for another base model",
-            cause=reason.replace("the project's base", "this model"),
+            cause=_of_model(reason),
             hint="load the model that adapter.yaml names as its base",
         )
+
+
+def _of_model(reason: str) -> str:
+    return reason.replace("the project's base", "this model")
 
 
 def _lock_path(project: str | Path | None) -> Path:

@@ -45,7 +45,7 @@ def save_adapter(adapter: Adapter, name: str, anatomy: Anatomy, directory: Path,
 
 def _hub_files(source: Source, parts: Mapping[str, Part], name: str, anatomy: Anatomy) -> dict[str, bytes]:
     """Names carry the base's prefix, as from a model with heads: the peer reads them into either kind of model."""
-    model_class = anatomy.family().adapterhub_class
+    model_class = anatomy.family().adapterhub_class or type(anatomy.model).__name__
     prefix = anatomy.hub_prefix
     tensors: dict[str, Tensor] = {}
     head_tensors: dict[str, Tensor] = {}

@@ -9,8 +9,8 @@ With h the sub-layer's output and r its residual:
   output, but passes by before the norm (ALBERT), the hook stands before the norm, whose input is the new h + r.
 
 An adapter with ``original_ln_after`` false leaves h' without norm and residual. In a sub-layer that ends in a norm, the
-norm's output is replaced by it; where the model adds r itself, h' - r is what it gets; where it does neither, h' is what
-it goes on with in any case.
+norm's output is replaced by it; where the model adds r itself, h' - r is what it gets; where it does neither, h' is
+what it goes on with in any case.
 """
 
 from __future__ import annotations

@@ -1,22 +1,27 @@
-"""How long resolving takes, beside plain nab-resolver and resolvelib: `python tests/bench/resolver.py [SECONDS]`.
+"""How long resolving takes, beside plain nab-resolver and resolvelib.
 
-All metadata is at hand; times are CPU times of one resolution in a process of its own, which is given up after
-SECONDS (default 20) of wall time. adpm's times include its explanation where there is no solution. Plain nab is its
-resolver with its own interval ranges and the simplest provider; both it and resolvelib take the newest version. The
-last table asks a source that takes 20 ms for each answer, from one thread and from many: wall times.
+`python -m tests.bench.resolver [SECONDS [WORD...]]`
+
+All metadata is at hand; times are CPU times, the best of three, of one resolution in a process of its own, which is
+given up after SECONDS (default 20) of CPU time. adpm's times include its explanation where there is no solution.
+Plain nab is its resolver with its own interval ranges and the simplest provider; both it and resolvelib take the
+newest version. The last table asks a source that takes 20 ms for each answer, from one thread and from many: wall
+times. WORDs choose the problems that have one in their names.
 """
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import operator
 import random
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from nab_resolver.errors import ResolutionError, ResolutionTerminatedError
 from nab_resolver.ranges import Range
@@ -36,6 +41,7 @@ from adpm.resolve.solve import resolve
 from tests.resolve.shelf import Shelf, base, listing, wanted
 
 Case = tuple[Shelf, tuple[str, ...]]  # releases, and what is wanted
+Solver = Callable[[Shelf, tuple[str, ...]], str]
 
 
 # Problems
@@ -237,28 +243,55 @@ def with_resolvelib(shelf: Shelf, lines: tuple[str, ...]) -> str:
 
 # Measuring
 
+ROUNDS: Final = 3
+FORK: Final = multiprocessing.get_context("fork")
 
-def child(solver: Callable[[Shelf, tuple[str, ...]], str], name: str, answer: Connection) -> None:
-    shelf, lines = CASES[name]()
+
+class Measured(NamedTuple):
+    """Seconds of CPU time, None where the solver did not end, and what came out."""
+
+    seconds: float | None
+    outcome: str
+
+    def __str__(self) -> str:
+        return self.outcome if self.seconds is None else f"{self.seconds * 1000:,.0f} ms ({self.outcome})"
+
+    @property
+    def ended(self) -> float | None:
+        """The seconds, where there is an answer."""
+        return None if self.outcome == "gave up" else self.seconds
+
+
+def child(solver: Solver, case: Case, answer: Connection, seconds: float) -> None:
     began = time.process_time()
-    outcome = solver(shelf, lines)
+    most = int(began + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+    outcome = solver(*case)
     answer.send((time.process_time() - began, outcome))
 
 
-def measured(solver: Callable[[Shelf, tuple[str, ...]], str], name: str, seconds: float) -> str:
+def measured(solver: Solver, case: Case, seconds: float) -> Measured:
+    """One resolution in a process of its own, which ends after ``seconds`` of CPU time."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.Process(target=child, args=(solver, name, theirs))
+    process = FORK.Process(target=child, args=(solver, case, theirs, seconds))
     process.start()
-    text = f"> {seconds:.0f} s"
+    theirs.close()
     try:
-        if ours.poll(seconds):
-            spent, outcome = ours.recv()
-            text = f"{spent * 1000:,.0f} ms ({outcome})"
+        found = Measured(*ours.recv())
     except EOFError:
-        text = "failed"
-    process.kill()
+        found = Measured(None, f"> {seconds:.0f} s")
     process.join()
-    return text
+    return found
+
+
+def best(solver: Solver, case: Case, seconds: float, rounds: int) -> Measured:
+    """The quickest of ``rounds`` resolutions: the machine may be busy. One that takes long is done once."""
+    found = measured(solver, case, seconds)
+    for _ in range(rounds - 1 if found.seconds is not None and found.seconds < 3 else 0):
+        again = measured(solver, case, seconds)
+        if again.seconds is not None and found.seconds is not None and again.seconds < found.seconds:
+            found = again
+    return found
 
 
 class Slow(Shelf):
@@ -277,10 +310,15 @@ def prefetched(threads: int) -> float:
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
-    print(f"{'problem':32}{'adpm':26}{'plain nab-resolver':26}resolvelib", flush=True)
-    for name in CASES:
-        row = [measured(solver, name, seconds) for solver in (with_adpm, with_nab, with_resolvelib)]
-        print(f"{name:32}{row[0]:26}{row[1]:26}{row[2]}", flush=True)
+    print(f"{'problem':32}{'adpm':24}{'plain nab-resolver':24}{'adpm/nab':>8}  resolvelib", flush=True)
+    words = sys.argv[2:]
+    for name in (name for name in CASES if not words or any(word in name for word in words)):
+        case = CASES[name]()
+        gc.collect()
+        gc.freeze()  # the problem itself is not to be looked at while it is solved, in processes forked from this one
+        ours, nab, backtracking = (best(s, case, seconds, ROUNDS) for s in (with_adpm, with_nab, with_resolvelib))
+        ratio = f"{ours.ended / nab.ended:.2f}" if ours.ended and nab.ended else "-"
+        print(f"{name:32}{ours!s:24}{nab!s:24}{ratio:>8}  {backtracking}", flush=True)
     one, many = prefetched(1), prefetched(limits.PREFETCH_THREADS)
     print(f"\n300 packages at 20 ms each: {one:.2f} s one after the other, {many:.2f} s in parallel: {one / many:.1f}x")
 

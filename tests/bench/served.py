@@ -66,7 +66,7 @@ def make(work: Path, *, adapters: int, size: int, port: int, each: int = 1) -> M
     root, project = work / "root", work / "project"
     root.mkdir()
     project.mkdir()
-    packages: dict[PackageName, LockedPackage] = {}
+    packages: dict[str, LockedPackage] = {}
     aliases: dict[Alias, LockedAdapter] = {}
     (root / "adpm-registry.json").write_bytes(canonical({"format": 1}))
     lines = ["base: bench/base", f'registries: [{{name: web, url: "http://127.0.0.1:{port}"}}]', "adapters:"]

@@ -53,14 +53,15 @@ def make_project(root: Path, adapters: int = ADAPTERS) -> None:
 
 def run(command: Sequence[str], root: Path) -> tuple[float, float]:
     """Seconds of wall time and of CPU time of one run, which must succeed."""
-    before, began = _children(), time.perf_counter()
+    before, began = children(), time.perf_counter()
     subprocess.run(
         command, cwd=root, env=os.environ | {"ADPM_HOME": str(root / "home")}, check=True, capture_output=True
     )
-    return time.perf_counter() - began, _children() - before
+    return time.perf_counter() - began, children() - before
 
 
-def _children() -> float:
+def children() -> float:
+    """Seconds of CPU time that ended child processes have used."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

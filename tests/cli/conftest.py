@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from adpm.cli.main import run
+from adpm.registry import web
 from tests.making import make_adapter, make_base
 
 
@@ -79,6 +80,12 @@ class Workplace:
 
     def read(self, name: str) -> str:
         return (self.project / name).read_text(encoding="utf-8")
+
+
+def forget_logins() -> None:
+    """As if the next command were run in a process of its own."""
+    web._client().close()
+    web._client.cache_clear()
 
 
 @pytest.fixture

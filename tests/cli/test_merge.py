@@ -240,6 +240,37 @@ def test_one_alias_with_two_requirements_is_a_conflict_of_the_manifest(begun: Wo
     assert "<<<<<<<" in begun.read("adapter.lock")
 
 
+@pytest.mark.parametrize("driver", [True, False])
+def test_slots_and_directories_are_merged_too(begun: Workplace, *, driver: bool) -> None:
+    begun.publish("text/mid", "1.1", requires=["lang/en"], seed=1)
+    begun.package("team/wip", "0.1")
+    slot = "  old: {package: text/mid, version: '<1.1', slot: old}\n"
+    wip = "  wip: {path: ../packages/team-wip/0.1}\n"
+    path = begun.project / "adapter.yaml"
+    path.write_text(begun.read("adapter.yaml") + slot + wip, encoding="utf-8")
+    begun.adpm("update")
+    repository = Repository(begun)
+    if driver:
+        repository.drive()
+        repository.commit("attributes")
+        repository.git("branch", "-f", "other")
+    two_branches_that_add(repository)
+    repository.git("merge", "other", status=1)
+    repository.settle(both_lines(begun.read("adapter.yaml")))
+    if not driver:
+        begun.adpm("lock")  # what the directory holds is read anew
+    wanted = {"lang/en", "team/wip", "text/aa", "text/mid", "text/mid:old", "text/zz"}
+    assert set(repository.versions()) == wanted
+    begun.adpm("lock", "--locked")
+    assert begun.adpm("why", "old").out == "old: text/mid 1.0 (<1.1)\n"
+    assert "`-- mid: text/mid\n" in begun.adpm("tree", "--invert", "text/mid").out
+    assert "+ adapters.zz: text/zz" in begun.adpm("diff").out
+    begun.publish("text/mid", "1.2", requires=["lang/en"], seed=2)
+    mid, old = begun.adpm("outdated", "--json", status=1).json["packages"]
+    assert (mid["aliases"], mid["locked"], mid["allowed"], mid["newest"]) == (["mid"], "1.1", "1.2", "1.2")
+    assert (old["aliases"], old["locked"], old["allowed"], old["newest"]) == (["old"], "1.0", "1.0", "1.2")
+
+
 def test_a_merge_of_lines_that_leaves_loose_ends_is_noticed(begun: Workplace) -> None:
     """Without the driver git may merge the lines of two locks that do not go together, and see no conflict."""
     begun.adpm("add", "text/aa")

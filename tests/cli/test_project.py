@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from typing import NoReturn
 
 import pytest
 
+from adpm.ops.root import belongs
 from tests.cli.conftest import Workplace
 from tests.making import make_base
 
@@ -106,6 +108,36 @@ def test_comparing_manifest_and_lock_opens_no_socket(
     path.write_text(remote.replace("text/sst-2", "text/sst-2 <2"), encoding="utf-8")
     if "--locked" in command or "--offline" in command:
         assert "error[lock-outdated]" in work.adpm(*command, status=8).err
+
+
+@pytest.mark.parametrize("change", ["manifest", "lock"])
+def test_a_no_op_lock_is_remembered_until_a_file_changes(work: Workplace, change: str) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    path = work.project / "adapter.yaml"
+    named = re.sub(r"^base:.*\n(  .*\n)*", "base: test/tiny\n", work.read("adapter.yaml"), flags=re.MULTILINE)
+    path.write_text(named, encoding="utf-8")
+    work.adpm("add", "text/sst-2")
+    for _ in range(3):
+        assert work.adpm("lock").err == "adapter.lock is up to date\n"
+    assert work.adpm("lock", "--locked").err == ""
+    assert belongs(str(work.project))
+    if change == "manifest":
+        path.write_text(work.read("adapter.yaml").replace("text/sst-2", "text/sst-2 <2"), encoding="utf-8")
+    else:
+        lock = work.project / "adapter.lock"
+        lock.write_text(work.read("adapter.lock").replace('"text/sst-2"\n', '"text/sst-2 <2"\n'), encoding="utf-8")
+    assert "error[lock-outdated]" in work.adpm("lock", "--locked", status=8).err
+    assert "error[lock-outdated]" in work.adpm("lock", "--offline", status=8).err
+
+
+def test_a_changed_base_is_noticed_though_the_two_files_are_as_before(work: Workplace) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.start()
+    work.adpm("add", "text/sst-2")
+    assert work.adpm("lock").err == "adapter.lock is up to date\n"
+    make_base(work.base, seed=9)
+    assert "error[lock-outdated]" in work.adpm("lock", "--locked", status=8).err
 
 
 def test_two_machines_write_the_same_lock(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,3 +278,22 @@ def test_a_lock_of_a_newer_format_is_refused_by_name(work: Workplace, command: s
     assert "hint: upgrade adpm" in ran.err
     assert "composed" not in ran.err
     assert work.read("adapter.lock") == newer
+
+
+def test_adapters_that_can_not_act_together_are_refused_when_locking(work: Workplace) -> None:
+    work.publish("text/a", "1.0")
+    work.publish("text/b", "1.0", seed=1)
+    low_rank = work.package("text/l", "1.0")
+    config = json.loads((low_rank / "adapter_config.json").read_text(encoding="utf-8"))
+    config["config"] = {"architecture": "prompt_tuning", "prompt_length": 10}
+    (low_rank / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    work.adpm("publish", low_rank, "--registry", "../registry")
+    work.start()
+    manifest = work.read("adapter.yaml").replace("adapters: {}", "adapters: {a: text/a, b: text/b, l: text/l}")
+    path = work.project / "adapter.yaml"
+    path.write_text(manifest + "compose: {default: 'stack(a, l)', other: 'fuse(a, b)'}\n", encoding="utf-8")
+    work.adpm("lock")
+    path.write_text(manifest + "compose: {default: 'fuse(a, l)'}\n", encoding="utf-8")
+    ran = work.adpm("lock", status=1)
+    assert "error[composition-method]: compose.default can't fuse l, whose method is prompt_tuning" in ran.err
+    assert "fuse" in work.read("adapter.lock")

@@ -74,7 +74,9 @@ def serve(
             if request.connection.fileno() < 0:
                 self.close_connection = True
 
-        do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815 - the names that the library calls
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET  # noqa: N815 - the names that the library calls
+
+        do_MKCOL = do_MOVE = do_PROPFIND = do_GET  # noqa: N815
 
         def handle(self) -> None:
             try:

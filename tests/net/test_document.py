@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import zlib
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import pytest
 
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError, UsageError
 from adpm.net.client import Document
-from adpm.net.credentials import from_netrc
+from adpm.net.credentials import Login, netrc_login
 from tests.net.clients import hasty
 from tests.net.serving import Request, cut, head, serve, unused_port
 
@@ -134,12 +133,16 @@ def test_retry_after_is_honoured_within_bounds(value: str, requests: int) -> Non
     assert refused(lambda request: request.answer(503, b"", Retry_After=value))[1] == requests
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_login_needed(status: int) -> None:
+@pytest.mark.parametrize(("status", "code"), [(401, "login-needed"), (403, "access-denied")])
+def test_who_is_not_let_in(status: int, code: str) -> None:
     error, requests = refused(lambda request: request.answer(status))
     assert isinstance(error, LoginNeededError)
-    assert requests == 1
-    assert "machine 127.0.0.1 login" in str(error.hint)
+    assert (error.code, requests) == (code, 1)
+    assert "adpm login 127.0.0.1:" in str(error.hint)
+    with serve(lambda request: request.answer(status)) as served, pytest.raises(LoginNeededError) as caught:
+        hasty(lambda _: Login("me", "s3cret", "~/.netrc")).document(served.url, limit=10)
+    assert "user 'me' (from ~/.netrc)" in str(caught.value)
+    assert "s3cret" not in f"{caught.value} {caught.value.hint} {caught.value.values}"
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -248,11 +251,24 @@ def test_credentials_stay_with_their_origin() -> None:
                 request.answer(302, Location=other.url if request.path == "/away" else "/moved")
 
         with serve(answer) as served:
-            reader = hasty(lambda _: "Bearer secret")
+            reader = hasty(lambda _: Login(None, "secret"))
             reader.document(served.url + "/here", limit=10)
             assert [request.headers["Authorization"] for request in served.requests] == ["Bearer secret"] * 2
             reader.document(served.url + "/away", limit=10)
     assert [request.headers["Authorization"] for request in other.requests] == [None]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_where_a_redirect_leads(status: int) -> None:
+    with (
+        serve(lambda request: request.answer(status)) as other,
+        serve(lambda request: request.answer(302, Location=other.url + "/x?signature=s3cret")) as served,
+        pytest.raises(LoginNeededError, match=r"where 127.0.0.1:\d+ redirects to") as caught,
+    ):
+        hasty(lambda _: Login("me", "s3cret")).document(served.url, limit=10)
+    assert caught.value.code == "access-denied"
+    assert other.url.removeprefix("http://") in str(caught.value)
+    assert "s3cret" not in f"{caught.value} {caught.value.hint}"
 
 
 def test_no_secret_is_in_an_error() -> None:
@@ -263,7 +279,7 @@ def test_no_secret_is_in_an_error() -> None:
             request.answer(500)
 
     with serve(answer) as served, pytest.raises(NetworkError) as caught:
-        hasty(lambda _: "Bearer s3cret").document(served.url + "/start?token=s3cret", limit=10)
+        hasty(lambda _: Login(None, "s3cret")).document(served.url + "/start?token=s3cret", limit=10)
     error = caught.value
     assert "s3cret" not in f"{error} {error.cause} {error.hint} {error.values}"
 
@@ -279,12 +295,14 @@ def test_urls_that_are_not_fetched(url: str) -> None:
 def test_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "netrc"
     monkeypatch.setenv("NETRC", str(path))
-    assert from_netrc("example.org") is None
+    assert netrc_login("example.org:443") is None
     path.write_text("machine example.org login me password s3cret\n")
     path.chmod(0o600)
-    assert from_netrc("example.org") == "Basic " + base64.b64encode(b"me:s3cret").decode()
-    assert from_netrc("example.com") is None
-    path.write_text("machine")
-    with pytest.raises(UsageError) as caught:
-        from_netrc("example.org")
-    assert caught.value.code == "netrc-invalid"
+    assert netrc_login("example.org:8443") == Login("me", "s3cret")
+    assert netrc_login("example.com:443") is None
+    for broken in ("machine", "machine example.org login me passwort s3cret"):
+        path.write_text(broken)
+        with pytest.raises(UsageError) as caught:
+            netrc_login("example.org:443")
+        assert caught.value.code == "netrc-invalid"
+        assert "s3cret" not in f"{caught.value} {caught.value.hint}"

@@ -85,8 +85,9 @@ def compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], t
 
 
 def close(found: torch.Tensor | None, expected: torch.Tensor, tolerance: float) -> bool:
-    same_shape = found is not None and found.shape == expected.shape
-    return same_shape and bool((found - expected).abs().max() <= tolerance)
+    if found is None or found.shape != expected.shape:
+        return False
+    return bool((found - expected).abs().max() <= tolerance)
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.net.clients import close_all
-from tests.registry import servers, stores
+from tests.registry import davs, servers, stores
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,24 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.S3]:
     with stores.rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def apache() -> Iterator[davs.Dav]:
+    with davs.apache() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def wsgidav(tmp_path_factory: pytest.TempPathFactory) -> Iterator[davs.Dav]:
+    with davs.wsgidav(tmp_path_factory.mktemp("wsgidav")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx_dav(tmp_path_factory: pytest.TempPathFactory) -> Iterator[davs.Dav]:
+    with davs.nginx_dav(tmp_path_factory.mktemp("nginx")) as server:
         yield server
 
 

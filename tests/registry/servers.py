@@ -30,7 +30,7 @@ http {{
   uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
   gzip on; gzip_types application/json; gzip_min_length 1; gzip_static on;
   log_format sent "$request_method $body_bytes_sent $uri";
-  server {{ listen 127.0.0.1:{port}; root {root}; {more} }}
+  server {{ listen 127.0.0.1:{port}{tls}; root {root}; {more} }}
 }}
 """
 
@@ -57,21 +57,30 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def nginx(root: Path, work: Path, more: str = "") -> Iterator[str]:
-    """``more``: directives for the server; the log format ``sent`` has method, bytes of the body, and path."""
+def nginx(root: Path, work: Path, more: str = "", *, modules: str = "", tls: bool = False) -> Iterator[str]:
+    """nginx over ``root``; ``more`` are directives of its server, ``modules`` what it loads. ``tls``: as localhost.
+    The log format ``sent`` has method, bytes of the body, and path."""
     need("nginx")
     work.mkdir()
     port = unused_port()
     config = work / "nginx.conf"
     user = "user root;" if os.getuid() == 0 else ""
-    config.write_text(_NGINX.format(work=work, root=root, port=port, user=user, more=more))
+    config.write_text(
+        modules + _NGINX.format(work=work, root=root, port=port, user=user, more=more, tls=" ssl" if tls else "")
+    )
     process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(work / "error.log")])
     try:
         wait_for_port(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
+
+
+def basic_auth(work: Path, user: str, password: str) -> str:
+    """Directives that let in ``user`` alone."""
+    (work / "users").write_text(f"{user}:{{PLAIN}}{password}\n")
+    return f'auth_basic "adapters"; auth_basic_user_file {work / "users"};'
 
 
 @contextmanager

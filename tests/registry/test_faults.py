@@ -152,7 +152,7 @@ def test_a_file_that_changes_while_it_is_read(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(401, "login-needed"), (403, "login-needed"), (404, "blob-missing"), (410, "blob-missing"), (500, "http-status")],
+    [(401, "login-needed"), (403, "access-denied"), (404, "blob-missing"), (410, "blob-missing"), (500, "http-status")],
 )
 def test_refusals(site: Site, status: int, code: str) -> None:
     assert site.refused(weights=lambda request: request.answer(status)) == code

@@ -7,9 +7,10 @@ import itertools
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from adpm.core.release import Blob
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError, RegistryError
 from adpm.registry.objects import ObjectPlace
 from adpm.registry.open import open_registry
+from adpm.registry.place import Content
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import claim_record
 from adpm.registry.stores import MemoryBucket
@@ -223,17 +225,19 @@ def test_an_index_that_has_not_changed_is_not_moved_again(
 ) -> None:
     publisher = opened(url)
     publisher.publish(make(tmp_path), init=True)
-    moved = []
+    moved: list[Content | None] = []
     for version in ("2.0", "3.0"):
         for _ in range(2):  # each in a new registry object, as in a new process
             reader = open_registry("store", url, Path("/"), tmp_path / "cache")
             assert isinstance(reader, PlacedRegistry)
             bucket = place_of(reader)._bucket
-            ask = bucket.get_changed
-            with monkeypatch.context() as changed:
-                changed.setattr(bucket, "get_changed", lambda *a, ask=ask: moved.append(ask(*a)) or moved[-1])
-                listed = reader.versions(NAME)
-            assert listed == publisher.versions(NAME)
+
+            def noted(key: str, limit: int, token: str, ask: Callable[..., Content | None] = bucket.get_changed) -> Any:
+                moved.append(ask(key, limit, token))
+                return moved[-1]
+
+            monkeypatch.setattr(bucket, "get_changed", noted)
+            assert reader.versions(NAME) == publisher.versions(NAME)
         publisher.publish(make(tmp_path, version=version))
     # the first of all was not known before; then unchanged, changed, unchanged
     assert [content is None for content in moved] == [True, False, True]

@@ -188,7 +188,7 @@ def test_a_login_is_asked_for(tmp_path: Path, password: str | None) -> None:
         with pytest.raises(LoginNeededError) as caught:
             registry.versions(NAME)
         assert caught.value.code == "login-needed"
-        assert f"docker login {host}" in str(caught.value.hint)
+        assert f"adpm login {host}" in str(caught.value.hint)
         assert "wrong-secret" not in f"{caught.value} {caught.value.hint} {caught.value.values}"
         with pytest.raises(LoginNeededError):
             registry.publish(make(tmp_path))

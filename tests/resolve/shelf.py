@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from adpm.core.base import BaseIdentity, Shape
 from adpm.core.names import Digest, PackageName
-from adpm.core.release import Blob, Listing
+from adpm.core.release import Blob, Listing, Metric
 from adpm.core.requirement import Requirement
 from adpm.errors import NotFoundError
 from adpm.resolve.problem import Problem, Wanted
@@ -32,11 +32,15 @@ def listing(
     fits: BaseIdentity = ANY_BASE,
     content: str = "",
     published: str | None = None,
+    license_: str | None = None,
+    metrics: tuple[Metric, ...] = (),
 ) -> Listing:
     """A release; what it requires as adpm writes it (``b >=1``, ``c@sha256:...``)."""
     digest = Digest.of(f"{name} {version} {content}".encode())
     found = sorted(map(Requirement.parse, requires), key=lambda r: r.name)
-    return Listing(PackageName(name), Version(version), Blob(digest, 1), tuple(found), fits, yanked, published)
+    return Listing(
+        PackageName(name), Version(version), Blob(digest, 1), tuple(found), fits, yanked, published, license_, metrics
+    )
 
 
 def wanted(*lines: str, first: int = 3) -> tuple[Wanted, ...]:
@@ -76,8 +80,7 @@ def eligible(release: Listing, problem: Problem, listed: Sequence[Listing]) -> b
     if problem.base is not None and release.base.misfit(problem.base) is not None:
         return False
     own = [w.requirement for w in (*problem.wanted, *problem.overrides) if w.requirement.name == release.name]
-    pinned = any(r.digest == release.manifest.digest for r in own)
-    if problem.before is not None and not pinned and not (release.published or "9999") < problem.before:
+    if not _old_enough(release, own, problem) or not _good_enough(release, problem):
         return False
     if release.yanked is not None and not _excused(release, own, problem):
         return False
@@ -87,6 +90,23 @@ def eligible(release: Listing, problem: Problem, listed: Sequence[Listing]) -> b
         return True
     named = any(s.prereleases for r in own for s in r.specifiers)
     return named or any(r.digest == release.manifest.digest for r in own)
+
+
+def _old_enough(release: Listing, own: Sequence[Requirement], problem: Problem) -> bool:
+    pinned = any(r.digest == release.manifest.digest for r in own)
+    return problem.before is None or pinned or (release.published or "9999") < problem.before
+
+
+def _good_enough(release: Listing, problem: Problem) -> bool:
+    """Whether license and scores will do; knows floors ``NAME >= NUMBER`` and licenses without operators."""
+    if problem.licenses is not None and release.license not in problem.licenses:
+        return False
+    for line in problem.wanted:
+        for floor in line.floors if line.requirement.name == release.name else ():
+            values = [m.value for m in release.metrics if m.name == floor.score.name]
+            if not values or min(values) < floor.bound:
+                return False
+    return True
 
 
 def _excused(release: Listing, own: Sequence[Requirement], problem: Problem) -> bool:

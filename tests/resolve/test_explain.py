@@ -1,19 +1,21 @@
 """The text of every kind of failure, word for word, in ``explanations/``.
 
-A file lists the releases (``NAME VERSION [base=HIDDEN_SIZE] [yanked[=REASON]] [published=TIME] [: REQUIREMENT;
-...]``), the lines of the manifest as they would stand in ``adapter.yaml`` from line 3 on, perhaps the hidden size of
-the project's base, what the project overrides (from line 30 on), excludes and leaves out as newer than a moment, and
-what the user is told.
+A file lists the releases (``NAME VERSION [base=HIDDEN_SIZE] [yanked[=REASON]] [published=TIME] [license=ID]
+[accuracy=NUMBER] [: REQUIREMENT; ...]``), the lines of the manifest as they would stand in ``adapter.yaml`` from line
+3 on, perhaps the hidden size of the project's base, what the project overrides (from line 30 on), excludes and leaves
+out as newer than a moment, and what the user is told.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from adpm.core.metrics import Floor
 from adpm.core.names import PackageName
-from adpm.core.release import Listing
+from adpm.core.release import Listing, Metric
 from adpm.core.requirement import Requirement
 from adpm.errors import NoSolutionError
 from adpm.resolve.problem import Problem, Wanted
@@ -45,6 +47,8 @@ def release(line: str) -> Listing:
         yanked=None if yanked is None else yanked.replace("_", " "),
         fits=base(int(options["base"])) if "base" in options else ANY_BASE,
         published=options.get("published"),
+        license_=options.get("license"),
+        metrics=(Metric("accuracy", float(options["accuracy"])),) if "accuracy" in options else (),
     )
 
 
@@ -61,10 +65,11 @@ def test_explanation(path: Path) -> None:
     parts = sections(path)
     project = base(int(parts["base"][0])) if "base" in parts else None
     problem = Problem(
-        wanted(*parts["wanted"]),
+        tuple(replace(w, floors=tuple(map(Floor.parse, parts.get("where", ())))) for w in wanted(*parts["wanted"])),
         project,
         overrides=overrides(parts),
         exclude=frozenset(map(PackageName, parts.get("exclude", ()))),
+        licenses=tuple(parts["licenses"]) if "licenses" in parts else None,
         before=parts["before"][0] if "before" in parts else None,
     )
     with pytest.raises(NoSolutionError) as caught:

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel
 
 import adpm
 from adpm.cli.main import run
-from adpm.errors import BaseMismatchError, IntegrityError, NotFoundError
+from adpm.errors import AdpmError, BaseMismatchError, IntegrityError, NotFoundError
 from tests.making import make_adapter
 
 
@@ -139,3 +139,67 @@ def test_a_single_adapter_is_active_by_itself(project: Path) -> None:
     path.write_text(json.dumps(manifest), encoding="utf-8")
     call("-C", project, "lock")
     assert adpm.load(model_of(0), project).active == "sst"
+
+
+@pytest.fixture
+def two_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A locked and installed project with an adapter for each of two bases."""
+    monkeypatch.setenv("ADPM_HOME", str(tmp_path / "home"))
+    root = tmp_path / "project"
+    root.mkdir()
+    for layers in (2, 3):
+        model_of(0, layers).save_pretrained(tmp_path / f"base{layers}")
+        directory = make_adapter(
+            tmp_path / f"sst{layers}", "text/sst-2", f"{layers}.0", base=tmp_path / f"base{layers}", layers=layers
+        )
+        call("publish", directory, "--registry", tmp_path / "registry", "--init")
+    manifest = {
+        "bases": {"two": {"path": "../base2"}, "three": {"path": "../base3"}},
+        "registries": [{"name": "here", "url": "../registry"}],
+        "adapters": {
+            "a": {"package": "text/sst-2", "base": "two"},
+            "b": {"package": "text/sst-2", "base": "three"},
+            "c": {"package": "text/sst-2", "base": "three", "slot": "c"},
+        },
+        "compose": {"three": "c", "default": "a"},
+    }
+    (root / "adapter.yaml").write_text(json.dumps(manifest), encoding="utf-8")
+    call("-C", root, "lock")
+    call("-C", root, "install", "--locked")
+    return root
+
+
+def test_of_several_bases_the_models_own_counts(two_bases: Path) -> None:
+    for layers, names, active in ((2, ["a"], "a"), (3, ["b", "c"], "c")):
+        adapters = adpm.load(model_of(0, layers), two_bases)
+        assert list(adapters.adapters) == names
+        assert adapters.active == active
+        adapters.unload()
+    adapters = adpm.load(model_of(0, 3), two_bases, base="three")
+    assert set(adapters.compositions) == {"three"}
+    with pytest.raises(BaseMismatchError, match="this model is none of the bases") as caught:
+        adpm.load(model_of(1, 4), two_bases)
+    assert "three: trained for 3 layers; this model has 4" in (caught.value.cause or "")
+    for base, code in (("two", "base-mismatch"), ("four", "base-ambiguous")):
+        with pytest.raises(AdpmError) as wrong:
+            adpm.load(model_of(0, 3), two_bases, base=base)
+        assert wrong.value.code == code
+
+
+def test_adapters_of_a_group_are_loaded_when_they_are_asked_for(project: Path) -> None:
+    manifest = json.loads((project / "adapter.yaml").read_text(encoding="utf-8"))
+    manifest["groups"] = {"dev": {"en": "lang/en"}}
+    manifest["compose"] = {"default": "sst", "both": "stack(en, sst)"}
+    (project / "adapter.yaml").write_text(json.dumps(manifest), encoding="utf-8")
+    call("-C", project, "lock")
+    for groups, only, names, compositions in (
+        ([], [], {"sst", "lang/en"}, {"default"}),
+        (["dev"], [], {"sst", "en"}, {"default", "both"}),
+        ([], ["dev"], {"en"}, set()),
+    ):
+        adapters = adpm.load(model_of(0), project, groups=groups, only=only)
+        assert set(adapters.adapters) == names
+        assert set(adapters.compositions) == compositions
+        adapters.unload()
+    with pytest.raises(NotFoundError, match="no adapter is locked in a group 'x'"):
+        adpm.load(model_of(0), project, groups=["x"])

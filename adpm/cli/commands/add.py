@@ -19,11 +19,21 @@ from adpm.store.store import Store
 @click.argument("requirement")
 @click.option("--as", "alias", metavar="ALIAS", help="What the project calls it (default: the name's last part).")
 @click.option("--registry", metavar="NAME", help="Ask this registry alone.")
-@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--base", metavar="NAME", help="Of several bases, the one that it is for.")
+@click.option("--slot", metavar="NAME", help="Lock a release of its own beside another of the package.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
 @click.pass_obj
 def command(
-    output: Output, requirement: str, alias: str | None, registry: str | None, *, offline: bool, dry_run: bool
+    output: Output,
+    requirement: str,
+    *,
+    alias: str | None,
+    registry: str | None,
+    base: str | None,
+    slot: str | None,
+    offline: bool,
+    dry_run: bool,
 ) -> None:
     """Add an adapter to adapter.yaml, lock and install it.
 
@@ -38,6 +48,8 @@ def command(
             parse_source(requirement) if is_source(requirement) else Requirement.parse(requirement),
             alias=None if alias is None else Alias.parse(alias),
             registry=registry,
+            base=None if base is None else Alias.parse(base),
+            slot=None if slot is None else Alias.parse(slot),
             offline=offline,
             listener=narrator,
         )

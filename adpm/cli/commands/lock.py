@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from adpm.cli.listener import Narrator
 from adpm.cli.output import Output
-from adpm.cli.rules import resolving, with_rules
-from adpm.core.rules import Resolution
-from adpm.ops.install import check_lock
-from adpm.ops.lock import lock
-from adpm.ops.project import Project
-from adpm.store.store import Store
+from adpm.cli.resolving import resolving
+from adpm.ops.root import belongs, find_root
+
+if TYPE_CHECKING:
+    from adpm.core.rules import Resolution
 
 
 @click.command()
 @click.option("--locked", is_flag=True, help="Only check: fail if adapter.lock does not belong to adapter.yaml.")
-@click.option("--offline", is_flag=True, help="Ask no registry.")
+@click.option("--offline", is_flag=True, envvar="ADPM_OFFLINE", help="Ask no registry.")
 @click.option("--dry-run", is_flag=True, help="Say what would change, write nothing.")
 @resolving
 @click.pass_obj
@@ -29,14 +29,15 @@ def command(
     offline: bool,
     dry_run: bool,
 ) -> None:
-    """Resolve adapter.yaml into adapter.lock. Locked versions are kept where adapter.yaml allows it."""
-    project = with_rules(Project.find(output.directory), resolution, exclude_newer)
-    store = Store.default()
-    if locked:
-        check_lock(project, project.need_lock(), store)
+    """Resolve adapter.yaml into adapter.lock. Locked versions are kept where adapter.yaml allows it.
+
+    A lock with git's conflict markers is resolved out of both sides.
+    """
+    root = find_root(str(output.directory))
+    if root is not None and resolution is None and exclude_newer is None and belongs(root):
+        if not locked and not dry_run:
+            output.say("adapter.lock is up to date")
         return
-    with Narrator(output) as narrator:
-        result = lock(project, store, offline=offline, listener=narrator)
-    if dry_run:
-        return
-    output.say("wrote adapter.lock" if project.write(result.lock) else "adapter.lock is up to date")
+    from adpm.cli.lock import run_lock  # noqa: PLC0415 - what a no-op lock must not pay for
+
+    run_lock(output, resolution, exclude_newer, locked=locked, offline=offline, dry_run=dry_run)

@@ -6,7 +6,8 @@ import click
 
 from adpm.cli.listener import Narrator
 from adpm.cli.output import Output
-from adpm.cli.rules import resolving, with_rules
+from adpm.cli.resolving import resolving
+from adpm.cli.rules import with_rules
 from adpm.core.rules import Resolution
 from adpm.ops.install import install
 from adpm.ops.project import Project

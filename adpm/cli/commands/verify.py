@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from adpm.cli.groups import grouped
 from adpm.cli.output import Output, size_text
 from adpm.cli.project import project_or_none
 from adpm.errors import IntegrityError
@@ -13,11 +14,13 @@ from adpm.store.store import Store
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+@grouped
 @click.pass_obj
-def command(output: Output, *, as_json: bool) -> None:
+def command(output: Output, groups: tuple[str, ...], only: tuple[str, ...], *, as_json: bool) -> None:
     """Hash every object in the store again, and see that it holds what adapter.lock pins."""
     project = project_or_none(output)
-    report = verify(Store.default(), None if project is None else project.lock())
+    lock = None if project is None else project.lock()
+    report = verify(Store.default(), None if lock is None else lock.selected(groups, only))
     if as_json:
         output.json("adpm.verify/1", _value(report))
     else:

@@ -46,9 +46,9 @@ class FusedPart(Part):
         config = self.config
         strengths = self._strengths(x)
         multiplies = config.composition_mode == "scale"
-        changes = iter(self["vector"].view(-1).split(self._widths) if multiplies else self._deltas(x))
+        changes = iter(torch.split(self["vector"].view(-1), self._widths) if multiplies else self._deltas(x))
         pieces: list[Tensor] = []
-        for piece, enabled in zip(output.split(self.sizes, -1), self.enabled, strict=True):
+        for piece, enabled in zip(torch.split(output, list(self.sizes), -1), self.enabled, strict=True):
             if enabled:
                 change = next(changes) * next(strengths)
                 pieces.append(piece * change if multiplies else piece + change)
@@ -59,7 +59,7 @@ class FusedPart(Part):
     def _deltas(self, x: Tensor) -> list[Tensor]:
         dropout = self.config.dropout
         inner = functional.linear(functional.dropout(x, dropout) if dropout and self.training else x, self["A"])
-        blocks = zip(inner.split(self.config.r, -1), self["B"].split(self._widths), strict=True)
+        blocks = zip(torch.split(inner, self.config.r, -1), torch.split(self["B"], self._widths), strict=True)
         return [functional.linear(low, up) for low, up in blocks]
 
     def _strengths(self, x: Tensor) -> Any:
@@ -69,4 +69,4 @@ class FusedPart(Part):
             factor = config.alpha if config.composition_mode == "scale" else config.alpha / config.r
             return iter([factor] * len(self._widths))
         gates = torch.sigmoid(functional.linear(x, self["gate_weight"], self["gate_bias"])).mean(dim=1, keepdim=True)
-        return iter(gates.split(1, -1))
+        return iter(torch.split(gates, 1, -1))

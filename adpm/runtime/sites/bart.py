@@ -39,7 +39,11 @@ BART: Final = Family(
     stacks=_stacks(
         norm("mh_adapter", "self_attn", Tap(("",)), "self_attn_layer_norm", "attention_adapters"),
         norm(
-            "cross_adapter", "encoder_attn", Tap(("encoder_attn",)), "encoder_attn_layer_norm", "cross_attention_adapters"
+            "cross_adapter",
+            "encoder_attn",
+            Tap(("encoder_attn",)),
+            "encoder_attn_layer_norm",
+            "cross_attention_adapters",
         ),
         norm("output_adapter", "fc2", Tap(("fc1",), keywords=("input",)), "final_layer_norm", "output_adapters"),
     ),

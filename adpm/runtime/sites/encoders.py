@@ -13,7 +13,9 @@ __all__ = ["BERT", "DEBERTA", "DEBERTA_V2", "ELECTRA", "MPNET", "ROBERTA", "XLM_
 
 def _dense(name: SubLayerName, path: str) -> SubLayer:
     """The module at ``path`` has a dense layer, dropout and the norm, and gets the residual as its second argument."""
-    return norm(name, f"{path}.dropout", Tap((path,), position=1, keywords=("input_tensor",)), f"{path}.LayerNorm", path)
+    return norm(
+        name, f"{path}.dropout", Tap((path,), position=1, keywords=("input_tensor",)), f"{path}.LayerNorm", path
+    )
 
 
 def _stack(*attentions: Attention, cross: bool = False) -> Stack:
@@ -41,7 +43,9 @@ BERT: Final = Family(
     stacks=(
         _stack(
             Attention(
-                ("attention.self",), "self", _linears("attention.self", "query", "key", "value", "attention.output.dense")
+                ("attention.self",),
+                "self",
+                _linears("attention.self", "query", "key", "value", "attention.output.dense"),
             ),
             Attention(
                 ("crossattention.self",),
@@ -91,7 +95,9 @@ MPNET: Final = replace(
     adapterhub_class="MPNetModel",
     stacks=(
         replace(
-            _stack(Attention(("attention.attn",), "self", _linears("attention.attn", "q", "k", "v", "attention.attn.o"))),
+            _stack(
+                Attention(("attention.attn",), "self", _linears("attention.attn", "q", "k", "v", "attention.attn.o"))
+            ),
             sublayers=(
                 norm("mh_adapter", "attention.dropout", Tap(("attention",)), "attention.LayerNorm", "attention"),
                 _dense("output_adapter", "output"),

@@ -82,7 +82,7 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Layers built alike. A ``*`` in ``layers`` stands for all children; ``config`` names the sub-config with its sizes.
+    """Layers built alike. A ``*`` in ``layers`` stands for all children; ``config``: the sub-config with its sizes.
 
     ``linears`` are the feed-forward layers: ``intermediate`` and ``output``, in AdapterHub's sense of the words.
     ``files``: what AdapterHub's files call modules that have another name in the model. The layers' list goes by the
@@ -99,10 +99,13 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """The module whose output (or first output) is what the first layer gets. ``first_in``: the module also serves
-    later; only its first call in a pass through the module ``first_in`` counts. ``invertible``: whether invertible
-    adapters act here; ``owner``: the module that has them in AdapterHub's files, with a dot behind it. ``unscaled``: they act before the
-    factor ``embed_scale``, which the module of some releases multiplies with itself."""
+    """The module whose output (or first output) is what the first layer gets.
+
+    ``first_in``: the module also serves later; only its first call in a pass through the module ``first_in`` counts.
+    ``invertible``: whether invertible adapters act here. ``owner``: the module that has them in AdapterHub's files,
+    with a dot behind it. ``unscaled``: they act before the factor ``embed_scale``, which the module of some releases
+    multiplies with itself.
+    """
 
     module: Names
     first_in: str | None = None
@@ -132,9 +135,7 @@ def norm(name: SubLayerName, hidden: str, residual: Tap, layer_norm: str, adapte
     return SubLayer(name, Tap((hidden,), "after"), (residual,), adapters, "norm", norm=(layer_norm,))
 
 
-def add(
-    name: SubLayerName, hidden: str | Names, layer_norm: str, adapters: str, *, optional: bool = False
-) -> SubLayer:
+def add(name: SubLayerName, hidden: str | Names, layer_norm: str, adapters: str, *, optional: bool = False) -> SubLayer:
     """A sub-layer that ends in the plain sum; its residual is what goes into ``layer_norm`` before it."""
     names = (hidden,) if isinstance(hidden, str) else hidden
     return SubLayer(name, Tap(names, "after"), (Tap((layer_norm,)),), adapters, "add", optional=optional)

@@ -1,8 +1,8 @@
 """Llama and the decoders built like it: norms before the sub-layers, the gated feed-forward.
 
 AdapterHub calls Llama's and Mistral's ``down_proj`` intermediate and their ``up_proj`` output. The families that it
-reaches by its interface (Qwen, Gemma) have the two as one would expect; so has Phi-3, which it does not know. Gemma has norms
-after the sub-layers too, and there an adapter with ``original_ln_before`` looks through the last layer's.
+reaches by its interface (Qwen, Gemma) have the two as one would expect; so has Phi-3, which it does not know. Gemma has
+norms after the sub-layers too, and there an adapter with ``original_ln_before`` looks through the last layer's.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ _GEMMA: Final = replace(
     _STACK,
     sublayers=(
         _normed("mh_adapter", "self_attn", "input_layernorm", "post_attention_layernorm", "attention_adapters"),
-        _normed(
-            "output_adapter", "mlp", "pre_feedforward_layernorm", "post_feedforward_layernorm", "output_adapters"
-        ),
+        _normed("output_adapter", "mlp", "pre_feedforward_layernorm", "post_feedforward_layernorm", "output_adapters"),
     ),
 )
 GEMMA2: Final = replace(

@@ -21,7 +21,12 @@ import torch
 import transformers
 from adapters import composition as ac
 from safetensors.torch import save_file
-from small import SMALL, model_inputs, randomise, tensors_of  # beside this file
+from small import (  # type: ignore[import-not-found]  # beside this file, which runs as a script
+    SMALL,
+    model_inputs,
+    randomise,
+    tensors_of,
+)
 
 # What the peer reaches by its interface: plain models, that it can't write shared tensors from, and no AdapterModel.
 PLAIN = ("qwen2", "qwen3", "gemma2", "gemma3_text", "modernbert")
@@ -158,7 +163,8 @@ def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
 
 def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        return tensors_of(model(**inputs, output_hidden_states=True))
+        found: dict[str, torch.Tensor] = tensors_of(model(**inputs, output_hidden_states=True))
+    return found
 
 
 def randomise_adapters(model: Any) -> None:
@@ -199,7 +205,9 @@ def fixture(out: Path, number: int, rng: random.Random, family: str) -> None:
     base.save_pretrained(base_dir)
     names = ["a", "b", "c"][: rng.choice([1, 1, 1, 2, 3])]
     methods = [method(rng, family)]
-    methods += [bottleneck(rng, family) for _ in names[1:]]  # a stack of two LoRAs only runs where all matrices are square
+    methods += [
+        bottleneck(rng, family) for _ in names[1:]
+    ]  # a stack of two LoRAs only runs where all matrices are square
     rng.shuffle(methods)
     # From a plain model the peer does not save what layers share.
     shared = any(shares(chosen) for chosen in methods)

@@ -22,17 +22,36 @@ _TOKENS: Final[dict[str, Any]] = {"pad_token_id": 0, "bos_token_id": 1, "eos_tok
 _DECODER: Final = {**_ENCODER, **_TOKENS, "num_key_value_heads": 2}
 _GPT: Final = {"vocab_size": 50, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, **_TOKENS}
 _BART: Final = {
-    **{"vocab_size": 50, "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "max_position_embeddings": 40},
-    **{"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64},
-    **{"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2},
+    "vocab_size": 50,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "max_position_embeddings": 40,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
 }
 _T5: Final = {
-    **{"vocab_size": 50, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2},
-    **{"num_heads": 4, "decoder_start_token_id": 0},
+    "vocab_size": 50,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_decoder_layers": 2,
+    "num_heads": 4,
+    "decoder_start_token_id": 0,
 }
 _IMAGE: Final = {
-    **{"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64},
-    **{"image_size": 16, "patch_size": 8},
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": 16,
+    "patch_size": 8,
 }
 _DISENTANGLED: Final = {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
 
@@ -47,7 +66,9 @@ class Small:
 
     def model(self, suffix: str = "Model", **changes: Any) -> Any:
         """A model in evaluation mode; ``changes`` replace settings."""
-        config_class = getattr(transformers, f"{self.word}Config", None) or getattr(transformers, f"{self.word}TextConfig")
+        config_class = getattr(transformers, f"{self.word}Config", None) or getattr(
+            transformers, f"{self.word}TextConfig"
+        )
         config = config_class(**{**self.settings, **changes})
         return getattr(transformers, f"{self.word}{suffix}")(config).eval()
 
@@ -68,7 +89,9 @@ SMALL: Final[dict[str, Small]] = {
     ),
     "albert": Small("Albert", {**_ENCODER, "embedding_size": 16, "num_hidden_layers": 3, "num_hidden_groups": 1}),
     "mpnet": Small("MPNet", {**_ENCODER, "pad_token_id": 1}),
-    "modernbert": Small("ModernBert", {**_ENCODER, **_TOKENS, "cls_token_id": 1, "sep_token_id": 2, "reference_compile": False}),
+    "modernbert": Small(
+        "ModernBert", {**_ENCODER, **_TOKENS, "cls_token_id": 1, "sep_token_id": 2, "reference_compile": False}
+    ),
     "gpt2": Small("GPT2", _GPT),
     "gptj": Small("GPTJ", {**_GPT, "rotary_dim": 4}),
     "llama": Small("Llama", _DECODER),
@@ -84,7 +107,13 @@ SMALL: Final[dict[str, Small]] = {
     "mbart": Small("MBart", _BART, "pair"),
     "whisper": Small(
         "Whisper",
-        {**_BART, "num_mel_bins": 8, "max_source_positions": 10, "max_target_positions": 40, "decoder_start_token_id": 3},
+        {
+            **_BART,
+            "num_mel_bins": 8,
+            "max_source_positions": 10,
+            "max_target_positions": 40,
+            "decoder_start_token_id": 3,
+        },
         "sound",
     ),
     "vit": Small("ViT", _IMAGE, "image"),

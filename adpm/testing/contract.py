@@ -1,0 +1,207 @@
+"""What every registry must do, whatever holds its bytes.
+
+A backend's tests derive from ``WriteContract``, or from ``ReadOnlyContract`` where it takes no writes, and give a
+``pair``: the registry under test, empty for each test, and one to publish with (the same where it takes writes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from packaging.version import Version
+
+from adpm.core.names import Digest, PackageName
+from adpm.core.release import Blob
+from adpm.errors import DocumentError, IntegrityError, NotFoundError, RegistryError, UsageError
+from adpm.formats.card import read_card
+from adpm.formats.oci import read_release
+from adpm.registry.port import Registry
+from adpm.store.store import Store
+from adpm.testing.making import NOW, make
+
+__all__ = ["NAME", "Pair", "ReadContract", "ReadOnlyContract", "WriteContract"]
+
+NAME = PackageName("text/sst-2")
+
+
+@dataclass(frozen=True)
+class Pair:
+    reader: Registry
+    publisher: Registry
+
+
+class ReadContract:
+    """The part that a read-only registry must do too."""
+
+    EPOCHS: ClassVar[tuple[str, ...]] = ("1!0.1",)
+    """Versions with an epoch; none where a version must be something that has no ``!``."""
+
+    LISTS: ClassVar[bool] = True
+    """Whether the registry that is published with can list its packages."""
+
+    @pytest.fixture
+    def pair(self) -> Pair:
+        raise NotImplementedError
+
+    def test_what_was_published_is_listed(self, pair: Pair, tmp_path: Path) -> None:
+        publication = make(tmp_path, requires=["lang/en >=1,<2", "lang/de"])
+        published = pair.publisher.publish(publication)
+        assert published.created
+        (listing,) = pair.reader.versions(NAME)
+        assert listing == published.listing
+        assert (listing.version, listing.published, listing.yanked) == (Version("1.0.0"), NOW, None)
+        assert [str(requirement) for requirement in listing.requires] == ["lang/de", "lang/en >=1,<2"]
+        assert listing.manifest == Blob(Digest.of(publication.manifest), len(publication.manifest))
+
+    def test_versions_are_in_order(self, pair: Pair, tmp_path: Path) -> None:
+        for version in ["1.10", "1.2", "2.0rc1", "1.9", *self.EPOCHS, "2.0"]:
+            pair.publisher.publish(make(tmp_path, version=version))
+        listed = [str(listing.version) for listing in pair.reader.versions(NAME)]
+        assert listed == ["1.2", "1.9", "1.10", "2.0rc1", "2.0", *self.EPOCHS]
+
+    def test_packages_do_not_mix(self, pair: Pair, tmp_path: Path) -> None:
+        for name in ["text", "text/sst-2", "text/sst-2/large"]:
+            pair.publisher.publish(make(tmp_path, name))
+        for name in ["text", "text/sst-2", "text/sst-2/large"]:
+            (listing,) = pair.reader.versions(PackageName(name))
+            assert pair.reader.confirmed(listing).card.name == name
+        assert pair.publisher.packages() == (("text", "text/sst-2", "text/sst-2/large") if self.LISTS else None)
+
+    def test_every_byte_comes_back(self, pair: Pair, tmp_path: Path) -> None:
+        files = {"weights.safetensors": hashlib.shake_256(b"w").digest(3_000_000), "empty.txt": b"", "a.json": b"{}"}
+        publication = make(tmp_path, files=files)
+        pair.publisher.publish(publication)
+        (listing,) = pair.reader.versions(NAME)
+        assert pair.reader.release(NAME, listing.manifest) == publication.manifest
+        release = read_release(publication.manifest, "test")
+        assert pair.reader.card(NAME, release.card) == publication.card
+        store = Store(tmp_path / "store")
+        for file in release.files:
+            store.put(pair.reader.blob(NAME, file.blob), file.blob)
+            assert bytes(store.map(file.blob)) == files[file.path]
+
+    def test_a_listing_is_confirmed_by_its_card(self, pair: Pair, tmp_path: Path) -> None:
+        publication = make(tmp_path)
+        pair.publisher.publish(publication)
+        (listing,) = pair.reader.versions(NAME)
+        confirmed = pair.reader.confirmed(listing)
+        assert confirmed.card == read_card(publication.card, "test")
+        assert confirmed.release == read_release(publication.manifest, "test")
+        assert (confirmed.manifest_data, confirmed.card_data) == (publication.manifest, publication.card)
+        with pytest.raises(IntegrityError) as caught:
+            pair.reader.confirmed(
+                replace(listing, requires=read_card(make(tmp_path, requires=["a"]).card, "").requires)
+            )
+        assert caught.value.code == "index-mismatch"
+
+    def test_what_is_not_there(self, pair: Pair, tmp_path: Path) -> None:
+        pair.publisher.publish(make(tmp_path))
+        with pytest.raises(NotFoundError) as caught:
+            pair.reader.versions(PackageName("text/other"))
+        assert caught.value.code == "package-not-found"
+        with pytest.raises(NotFoundError) as caught:
+            b"".join(pair.reader.blob(NAME, Blob(Digest.of(b"nowhere"), 7)))
+        assert caught.value.code == "blob-missing"
+
+    def test_a_size_that_lies(self, pair: Pair, tmp_path: Path) -> None:
+        publication = make(tmp_path)
+        listing = pair.publisher.publish(publication).listing
+        for size in (listing.manifest.size - 1, listing.manifest.size + 1):
+            with pytest.raises(IntegrityError) as caught:
+                pair.reader.release(NAME, replace(listing.manifest, size=size))
+            assert caught.value.code == "digest-mismatch"
+        with pytest.raises(IntegrityError) as caught:
+            pair.reader.release(NAME, replace(listing.manifest, size=1 << 40))
+        assert caught.value.code == "blob-too-large"
+
+    def test_a_yank_is_listed(self, pair: Pair, tmp_path: Path) -> None:
+        for version in ("1.0.0", "1.1.0"):
+            pair.publisher.publish(make(tmp_path, version=version))
+        assert pair.publisher.yank(NAME, Version("1.1.0"), "trained on test data")
+        assert [listing.yanked for listing in pair.reader.versions(NAME)] == [None, "trained on test data"]
+
+
+class WriteContract(ReadContract):
+    """The part that a registry must do that takes writes; ``pair`` gives one registry twice."""
+
+    def test_the_same_again_changes_nothing(self, pair: Pair, tmp_path: Path) -> None:
+        first = pair.publisher.publish(make(tmp_path))
+        again = pair.publisher.publish(make(tmp_path, published="2027-01-01T00:00:00Z"))
+        assert again.listing == first.listing
+        assert (first.created, again.created) == (True, False)
+        assert pair.reader.versions(NAME) == (first.listing,)
+
+    def test_other_content_under_a_version_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        first = pair.publisher.publish(make(tmp_path))
+        with pytest.raises(RegistryError) as caught:
+            pair.publisher.publish(make(tmp_path, files={"weights": b"other"}))
+        assert caught.value.code == "version-taken"
+        assert first.listing.manifest.digest in str(caught.value)
+        assert pair.reader.versions(NAME) == (first.listing,)
+
+    def test_a_source_that_changed_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        for data in (b"longer than before", b"sh", b"12345"):
+            publication = make(tmp_path, files={"weights": b"abcde"})
+            publication.sources[Digest.of(b"abcde")].write_bytes(data)
+            with pytest.raises(IntegrityError) as caught:
+                pair.publisher.publish(publication)
+            assert caught.value.code == "file-changed"
+        with pytest.raises(NotFoundError):
+            pair.reader.versions(NAME)
+        pair.publisher.publish(make(tmp_path, files={"weights": b"abcde"}))
+
+    def test_a_source_that_is_gone_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        publication = make(tmp_path)
+        for path in publication.sources.values():
+            path.unlink()
+        with pytest.raises(IntegrityError) as caught:
+            pair.publisher.publish(publication)
+        assert caught.value.code == "file-changed"
+
+    def test_a_time_that_is_none_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        with pytest.raises(DocumentError):
+            pair.publisher.publish(make(tmp_path, published="yesterday"))
+        with pytest.raises(NotFoundError):
+            pair.reader.versions(NAME)
+
+    def test_a_card_that_is_not_the_releases_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        publication = replace(make(tmp_path), card=make(tmp_path, version="9").card)
+        with pytest.raises(IntegrityError) as caught:
+            pair.publisher.publish(publication)
+        assert caught.value.code == "file-changed"
+
+    def test_yanking(self, pair: Pair, tmp_path: Path) -> None:
+        pair.publisher.publish(make(tmp_path))
+        assert pair.publisher.yank(NAME, Version("1.0.0"), "")
+        assert not pair.publisher.yank(NAME, Version("1.0.0"), "another reason")
+        (listing,) = pair.reader.versions(NAME)
+        assert listing.yanked == ""
+        assert pair.publisher.publish(make(tmp_path)).listing == listing
+        for reason in ("x" * 1001, "two\nlines", "\udcff", "\x1b[31m"):
+            with pytest.raises(UsageError) as refused:
+                pair.publisher.yank(NAME, Version("1.0.0"), reason)
+            assert refused.value.code == "reason-invalid"
+        with pytest.raises(NotFoundError) as caught:
+            pair.publisher.yank(NAME, Version("2.0"), "")
+        assert caught.value.code == "version-not-found"
+        with pytest.raises(NotFoundError) as caught:
+            pair.publisher.yank(PackageName("text/other"), Version("2.0"), "")
+        assert caught.value.code == "package-not-found"
+
+
+class ReadOnlyContract(ReadContract):
+    """A registry that takes no writes says so, and points to where it could be done."""
+
+    def test_it_refuses_writes(self, pair: Pair, tmp_path: Path) -> None:
+        pair.publisher.publish(make(tmp_path))
+        assert pair.reader.packages() is None
+        with pytest.raises(RegistryError) as caught:
+            pair.reader.publish(make(tmp_path, version="2.0"))
+        assert caught.value.code == "registry-read-only"
+        with pytest.raises(RegistryError) as caught:
+            pair.reader.yank(NAME, Version("1.0.0"), "")
+        assert caught.value.code == "registry-read-only"

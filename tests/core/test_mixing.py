@@ -1,0 +1,77 @@
+"""Which adapters may act together."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from adpm.core.composition import Composition, leaves, parse_composition
+from adpm.core.mixing import Member, check_mixing
+from adpm.errors import CompositionError
+from tests import strategies
+
+# First letter: b a bottleneck, l LoRA, r ReFT, x a prefix, p a prompt, u a method that is not known; capital: a head.
+METHODS = {"b": "bottleneck", "l": "lora", "r": "reft", "x": "prefix_tuning", "p": "prompt_tuning", "u": "new_method"}
+
+
+def member(name: str) -> Member:
+    return Member(METHODS[name[0].lower()], name if name[0].isupper() else None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "b",
+            "P",
+            "stack(b, l, r, x, u, B)",
+            "fuse(b1, b2, u)",
+            "stack(p, b)",
+            "parallel(l, r, x)",
+            "batch(x1: 1, x2: 1)",
+        ),
+        *("average(l: 1, b: 1)", "split(b: 1, l: 2)", "stack(fuse(b1, b2), B)", "stack(parallel(B1, B2), B3)"),
+        *("stack(B1, b, B2)", "stack(B, fuse(b1, b2))", "fuse(B1, b2)", "fuse(B1, stack(b2, B1))"),
+    ],
+)
+def test_what_can_act_together(text: str) -> None:
+    check_mixing(parse_composition(text), member, what="compose.x")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "what"),
+    [
+        ("fuse(b, l)", "composition-method", "compose.x can't fuse l, whose method is lora"),
+        ("stack(b, fuse(b, stack(b, r)))", "composition-method", "compose.x can't fuse r, whose method is reft"),
+        ("split(x: 1, b: 2)", "composition-method", "compose.x can't split x, whose method is prefix_tuning"),
+        ("parallel(b, p)", "composition-method", "compose.x can't parallel p, whose method is prompt_tuning"),
+        (
+            "stack(x, b, p)",
+            "composition-method",
+            "compose.x stacks x and p, which both put positions before the text's",
+        ),
+        ("stack(parallel(x1, b), x2)", "composition-method", "compose.x stacks x1 and x2, which both"),
+        ("fuse(B1, B2)", "composition-heads", "compose.x has 2 heads side by side: of B1, B2"),
+        ("stack(B1, average(B2: 1, stack(B1, B3): 2))", "composition-heads", "side by side: of B2, B3"),
+    ],
+)
+def test_what_can_not(text: str, code: str, what: str) -> None:
+    with pytest.raises(CompositionError) as caught:
+        check_mixing(parse_composition(text), member, what="compose.x")
+    assert caught.value.code == code
+    assert what in caught.value.what
+    assert caught.value.hint
+
+
+def test_the_way_out_of_a_fusion_can_be_taken() -> None:
+    with pytest.raises(CompositionError) as caught:
+        check_mixing(parse_composition("fuse(b, l)"), member, what="compose.x")
+    way = (caught.value.hint or "").partition("yourself: ")[2]
+    check_mixing(parse_composition(way), member, what="compose.x")
+
+
+@given(strategies.compositions())
+def test_bottlenecks_without_heads_can_be_put_together_in_any_way(composition: Composition) -> None:
+    check_mixing(composition, lambda _: Member("bottleneck"), what="compose.x")
+    same = dict.fromkeys(leaves(composition), Member("bottleneck", "one head"))
+    check_mixing(composition, same.__getitem__, what="compose.x")
