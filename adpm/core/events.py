@@ -22,11 +22,15 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """``size`` more bytes have arrived; ``path`` when a file is complete."""
+    """``size`` more bytes of the file ``path`` of ``package`` have arrived, of ``of`` in all; ``done``: all of it is
+    there and is what it should be. ``resumed``: an earlier call had brought these."""
 
     size: int
     package: PackageName
-    path: str | None = None
+    path: str
+    of: int
+    done: bool = False
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,13 @@ from adpm.limits import CHUNK_BYTES
 from adpm.net.faults import of_exception, too_large
 from adpm.net.url import origin, shown
 
-__all__ = ["chunks_of", "document_of", "has_an_end"]
+__all__ = ["RangesIgnoredError", "chunks_of", "document_of", "has_an_end"]
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:\d{1,18}|\*)\Z")
+
+
+class RangesIgnoredError(Exception):
+    """A part of a file was asked for, and the server knows only whole ones."""
 
 
 def document_of(response: urllib3.BaseHTTPResponse, url: str, limit: int) -> bytes:

@@ -15,7 +15,7 @@ import urllib3
 from adpm import limits
 from adpm.errors import NetworkError
 from adpm.net.authority import Authority, PerHost
-from adpm.net.body import chunks_of, document_of, has_an_end
+from adpm.net.body import RangesIgnoredError, chunks_of, document_of, has_an_end
 from adpm.net.credentials import Credentials, Login
 from adpm.net.faults import TransientError, of_exception, of_status, refused_elsewhere
 from adpm.net.logins import find_login
@@ -148,18 +148,30 @@ class Client:
                     raise
                 tries.wait_or_raise(failure)
 
-    def stream(self, url: str, *, size: int, offset: int = 0, accept: str = "*/*") -> Iterator[bytes]:
+    def stream(
+        self, url: str, *, size: int, offset: int = 0, stop: int | None = None, accept: str = "*/*"
+    ) -> Iterator[bytes]:
         """The bytes of a file from ``offset`` on, of which the caller knows by digest what they should be.
 
         ``size`` is the whole file's: a stream that ends before it is resumed where it was cut. What a server sends is
         not compared with it; whether the bytes of two connections belong together, the caller's digest decides.
         ``accept`` is the media type to ask for.
+
+        With ``stop`` only the bytes before it are asked for. A server that knows no ranges sends all: from the
+        beginning on that is passed on, also beyond ``stop``; else ``RangesIgnoredError`` is raised.
         """
         tries, position, etag = Tries(self._patience), offset, None
-        while position < size:
+        end = size if stop is None else stop
+        while position < end:
             try:
-                headers = {"Accept": accept, **_range(position, etag)}
-                with self._open(_Request("GET", url, headers), {200, 206}) as response:
+                headers = {"Accept": accept, **_range(position, stop, etag)}
+                with self._open(_Request("GET", url, headers), {200, 206, 416}) as response:
+                    if response.status == 416:
+                        return  # the file ends before: the caller notices
+                    if response.status == 200 and stop is not None:
+                        if offset:
+                            raise RangesIgnoredError(url)
+                        end = size
                     etag = response.headers.get("ETag", etag)
                     for chunk in chunks_of(response, url, position):
                         position += len(chunk)
@@ -167,7 +179,7 @@ class Client:
                         yield chunk
                     if has_an_end(response):
                         return  # all that the server has; the caller notices if that is too little
-                    if position < size:
+                    if position < end:
                         raise of_exception(EOFError(), url)
             except TransientError as failure:
                 tries.wait_or_raise(failure)
@@ -261,11 +273,11 @@ def _give_back(response: urllib3.BaseHTTPResponse) -> None:
     response.release_conn()
 
 
-def _range(position: int, etag: str | None) -> dict[str, str]:
+def _range(position: int, stop: int | None, etag: str | None) -> dict[str, str]:
     headers = {"Accept-Encoding": "identity"}
-    if position:
-        headers["Range"] = f"bytes={position}-"
-        if etag is not None and not etag.startswith("W/"):  # a weak one does not promise equal bytes
+    if position or stop is not None:
+        headers["Range"] = f"bytes={position}-{'' if stop is None else stop - 1}"
+        if position and etag is not None and not etag.startswith("W/"):  # a weak one does not promise equal bytes
             headers["If-Range"] = etag
     return headers
 

@@ -6,20 +6,19 @@ answer, headers included, comes in through ``_Watched``.
 
 from __future__ import annotations
 
-import http.client
 import io
 import socket
 import time
 from typing import Any
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from adpm import limits
+from adpm.core.settings import connections
 from adpm.net.patience import Patience
 from adpm.net.proxy import Proxy
 from adpm.net.trust import trusting
+from adpm.net.wire import Connection, Head, SecureConnection
 
 __all__ = ["make_pool"]
 
@@ -55,29 +54,29 @@ class _Watched(io.RawIOBase):
 def make_pool(scheme: str, patience: Patience, proxy: Proxy | None = None) -> urllib3.PoolManager:
     """A pool for ``http`` or ``https``, through ``proxy``. No retries, no redirects: the client decides on those."""
 
-    class WatchedResponse(http.client.HTTPResponse):
+    class WatchedResponse(Head):
         def __init__(self, sock: socket.socket, *args: Any, **keywords: Any) -> None:
             super().__init__(sock, *args, **keywords)
             raw = self.fp.detach()
             self.fp = io.BufferedReader(_Watched(raw, patience))
 
-    class Connection(HTTPConnection):
+    class Watched(Connection):
         response_class = WatchedResponse
 
-    class SecureConnection(HTTPSConnection):
+    class SecureWatched(SecureConnection):
         response_class = WatchedResponse
 
     class Pool(HTTPConnectionPool):
-        ConnectionCls = Connection
+        ConnectionCls = Watched
 
     class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = SecureConnection
+        ConnectionCls = SecureWatched
 
     options: dict[str, Any] = {}
     if scheme == "https":  # one context for all: reading the machine's certificates takes longer than a request
         options["ssl_context"] = trusting()
     timeout = urllib3.Timeout(connect=patience.connect, read=patience.read)
-    options |= {"maxsize": limits.CONNECTIONS, "timeout": timeout, "retries": False}
+    options |= {"maxsize": connections(), "timeout": timeout, "retries": False}
     if proxy is None:
         pool = urllib3.PoolManager(**options)
     else:

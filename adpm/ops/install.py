@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from adpm import limits
-from adpm.core.events import Fetched, Fetching, Listener, Note, ignore
+from adpm.core.events import Fetching, Listener, Note, ignore
 from adpm.core.lock import Lock, LockedPackage
-from adpm.core.names import Digest, PackageName
+from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.core.source import PathSource
 from adpm.errors import IntegrityError, LockOutdatedError
 from adpm.ops.belongs import has_paths, out_of_date
 from adpm.ops.project import Project, differences
 from adpm.ops.root import note_installed
-from adpm.store.parallel import in_parallel
-from adpm.store.store import Batch, Store
-
-if TYPE_CHECKING:
-    from adpm.registry.chain import Chain  # an install that misses nothing must not pay for the network
+from adpm.store.store import Store
 
 __all__ = ["Installed", "check_lock", "install"]
 
@@ -32,13 +26,6 @@ class Installed:
     packages: tuple[LockedPackage, ...]
     present: int
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Missing:
-    package: LockedPackage
-    path: str
-    blob: Blob
 
 
 def check_lock(project: Project, lock: Lock, store: Store) -> None:
@@ -78,8 +65,8 @@ def install(
             _fetch(project, missing, store, offline=offline, listener=listener)
         if not groups and not only and not any(differences(project.manifest, lock)) and not has_paths(lock):
             note_installed(str(project.root), len(selected.packages), _objects(selected))
-    packages = dict.fromkeys(entry.package for entry in missing)
-    return Installed(tuple(packages), len(selected.packages), sum(entry.blob.size for entry in missing))
+    size = sum(blob.size for _, _, blob in missing)
+    return Installed(tuple(_packages(missing)), len(selected.packages), size)
 
 
 def _objects(lock: Lock) -> Iterator[tuple[str, int]]:
@@ -88,52 +75,50 @@ def _objects(lock: Lock) -> Iterator[tuple[str, int]]:
             yield blob.digest.hex, blob.size
 
 
-def _missing(lock: Lock, store: Store) -> Iterator[_Missing]:
+def _missing(lock: Lock, store: Store) -> Iterator[tuple[LockedPackage, str, Blob]]:
     seen: set[Digest] = set()
     for package in lock.packages.values():
         for path, blob in package.blobs():
             if blob.digest not in seen and not store.has(blob):
                 seen.add(blob.digest)
-                yield _Missing(package, path, blob)
+                yield package, path, blob
 
 
-def _fetch(project: Project, missing: list[_Missing], store: Store, *, offline: bool, listener: Listener) -> None:
-    from adpm.ops.direct import bring  # noqa: PLC0415 - see TYPE_CHECKING above
+def _packages(missing: list[tuple[LockedPackage, str, Blob]]) -> Iterable[LockedPackage]:
+    """Each package once. By name: hashing one hashes all of its files."""
+    return {package.name: package for package, _, _ in missing}.values()
+
+
+def _fetch(
+    project: Project,
+    missing: list[tuple[LockedPackage, str, Blob]],
+    store: Store,
+    *,
+    offline: bool,
+    listener: Listener,
+) -> None:
+    from adpm.ops.direct import bring  # noqa: PLC0415 - an install that misses nothing must not pay for the network
+    from adpm.ops.download import Missing, download  # noqa: PLC0415 - as above
     from adpm.ops.offline import not_in_store  # noqa: PLC0415 - as above
     from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
 
-    packages = dict.fromkeys(entry.package for entry in missing)
+    packages = list(_packages(missing))
     for package in packages:
         if package.source is not None and (not offline or isinstance(package.source, PathSource)):
             bring(package, project.root, store)
-    missing = [entry for entry in missing if entry.package.registry is not None or not store.has(entry.blob)]
-    if offline and missing:
-        raise not_in_store(project, [(entry.package, entry.blob) for entry in missing])
+    lacking = [Missing(*entry) for entry in missing if entry[0].registry is not None or not store.has(entry[2])]
+    if offline and lacking:
+        raise not_in_store(project, [(one.package, one.blob) for one in lacking])
     chain = open_chain(project)
-    listener(Fetching(len(missing), sum(entry.blob.size for entry in missing)))
+    listener(Fetching(len(lacking), sum(one.blob.size for one in lacking)))
     with store.batch() as batch:
         try:
-            in_parallel(lambda entry: _fetch_one(chain, batch, entry, listener), missing, threads=limits.CONNECTIONS)
+            download(lacking, chain.registry, batch, listener)
         finally:
             for note in chain.notes():
                 listener(Note(f"note: {note}"))
     for package in packages:
         _check_release(package, store)
-
-
-def _fetch_one(chain: Chain, batch: Batch, entry: _Missing, listener: Listener) -> None:
-    assert entry.package.registry is not None  # noqa: S101 - direct sources were brought before
-    registry = chain.registry(entry.package.registry)
-    name: PackageName = entry.package.name
-
-    def chunks() -> Iterator[bytes]:
-        is_release = entry.blob == entry.package.manifest  # which an OCI registry keeps elsewhere than blobs
-        for chunk in [registry.release(name, entry.blob)] if is_release else registry.blob(name, entry.blob):
-            listener(Fetched(len(chunk), name))
-            yield chunk
-
-    batch.put(chunks(), entry.blob)
-    listener(Fetched(0, name, entry.path))
 
 
 def _check_release(package: LockedPackage, store: Store) -> None:

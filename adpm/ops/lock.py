@@ -21,6 +21,7 @@ from adpm.core.moment import moment_of
 from adpm.core.names import Alias, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
+from adpm.core.settings import connections
 from adpm.core.source import Source, as_wanted
 from adpm.errors import DocumentError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
@@ -321,5 +322,5 @@ def _pin(source: _Source, store: Store, before: Lock | None, choices: list[Choic
         def pin(choice: Choice) -> None:
             packages[choice.key] = source.pin(choice, batch)
 
-        in_parallel(pin, new, threads=limits.CONNECTIONS)
+        in_parallel(pin, new, threads=connections(), first=limits.CONNECTIONS_FIRST)
     return dict(sorted(packages.items()))

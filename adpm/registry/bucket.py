@@ -28,9 +28,13 @@ class Bucket(ABC):
     def get(self, key: str, limit: int) -> Content:
         """A document of at most ``limit`` bytes, else ``NetworkError`` (``response-too-large``)."""
 
+    def get_changed(self, key: str, limit: int, token: str) -> Content | None:  # noqa: ARG002 - where a store can't ask
+        """``get``; None if the content is still the one of ``token``, which is not moved then."""
+        return self.get(key, limit)
+
     @abstractmethod
-    def stream(self, key: str, size: int) -> Generator[bytes]:
-        """The bytes as they come; there should be ``size`` of them."""
+    def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
+        """The bytes from ``start`` up to ``stop`` as they come; there should be ``size`` of them in all."""
 
     @abstractmethod
     def size(self, key: str) -> int | None:

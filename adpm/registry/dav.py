@@ -51,9 +51,9 @@ class DavBucket(Bucket):
             document = self._client.document(self._at(key), limit=limit)
         return Content(document.data, document.etag)
 
-    def stream(self, key: str, size: int) -> Generator[bytes]:
+    def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         with _missing(key):
-            yield from self._client.stream(self._at(key), size=size)
+            yield from self._client.stream(self._at(key), size=size, offset=start, stop=stop)
 
     def size(self, key: str) -> int | None:
         try:

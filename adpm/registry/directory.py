@@ -28,6 +28,8 @@ class DirectoryPlace(WritablePlace):
     A token is the digest of the content. ``replace`` compares and swaps safely only inside ``exclusive``.
     """
 
+    locks = True
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
@@ -40,8 +42,12 @@ class DirectoryPlace(WritablePlace):
             )
         return Content(data, Digest.of(data))
 
-    def stream(self, path: str, size: int) -> Generator[bytes]:  # noqa: ARG002 - of no use here
-        with self._at(path).open("rb") as file:
+    def stream(self, path: str, size: int) -> Generator[bytes]:
+        return self.part(path, size, 0, None)
+
+    def part(self, path: str, size: int, start: int, stop: int | None) -> Generator[bytes]:  # noqa: ARG002 - of no use here
+        with self._at(path).open("rb", buffering=0) as file:
+            file.seek(start)
             while chunk := file.read(limits.CHUNK_BYTES):
                 yield chunk
 
@@ -62,6 +68,10 @@ class DirectoryPlace(WritablePlace):
         if now != token:
             return False
         replace(self._temporaries, self._at(path), data)
+        return True
+
+    @property
+    def swaps(self) -> bool:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:

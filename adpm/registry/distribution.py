@@ -16,7 +16,8 @@ from adpm.errors import AdpmError, DocumentError, Fault, NotFoundError, Registry
 from adpm.formats.json import open_json
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE
 from adpm.formats.reader import Node, list_of
-from adpm.net.client import Answer, Client
+from adpm.net.client import Answer, Client, Document
+from adpm.net.faults import TransientError
 from adpm.net.url import origin
 from adpm.registry.place import Ability
 from adpm.registry.reach import way_to
@@ -33,6 +34,7 @@ _ANY_MANIFEST: Final = ", ".join(
     ]
 )
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel\s*=\s*"?next\b')
+_RACED: Final = "DIGEST_INVALID"  # docker-registry, where two write the same manifest at once; we name the right digest
 _ENTRIES: Final = 4 * limits.INDEX_RELEASES  # of a page: some registries know no pages
 
 
@@ -89,19 +91,42 @@ class Distribution:
         except NotFoundError:
             return None
 
+    def changed(self, repository: str, reference: str, known: Document | None) -> Document | None:
+        """What ``manifest`` gives, with its ETag; ``known`` itself if the registry says that it is still that."""
+        url = self.at(repository, f"manifests/{reference}")
+        headers = {"Accept": _ANY_MANIFEST}
+        if known is not None and known.etag is not None:
+            headers["If-None-Match"] = known.etag
+        try:
+            answer = self.exchange("GET", url, good={200, 304}, headers=headers, limit=limits.OCI_MANIFEST_BYTES)
+        except NotFoundError:
+            return None
+        return known if answer.status == 304 else Document(answer.data, answer.headers.get("etag"))
+
     def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
         """Store a manifest or index under a digest or a tag, in place of what is there."""
         url = self.at(repository, f"manifests/{reference}")
-        self.exchange("PUT", url, good={200, 201, 202}, headers={"Content-Type": media_type}, body=data)
+        tries = self.client.tries()
+        while True:
+            try:
+                self.exchange("PUT", url, good={200, 201, 202}, headers={"Content-Type": media_type}, body=data)
+            except RegistryError as error:
+                if _RACED not in (error.cause or ""):
+                    raise
+                tries.wait_or_raise(TransientError(error))
+            else:
+                return
 
     def manifest_chunks(self, repository: str, blob: Blob) -> Generator[bytes]:
         with _missing(blob):
             url = self.at(repository, f"manifests/{blob.digest}")
             yield from self.client.stream(url, size=blob.size, accept=MANIFEST_TYPE)
 
-    def blob_chunks(self, repository: str, blob: Blob) -> Generator[bytes]:
+    def blob_chunks(self, repository: str, blob: Blob, start: int = 0, stop: int | None = None) -> Generator[bytes]:
+        """See ``Registry.part``."""
         with _missing(blob):
-            yield from self.client.stream(self.at(repository, f"blobs/{blob.digest}"), size=blob.size)
+            url = self.at(repository, f"blobs/{blob.digest}")
+            yield from self.client.stream(url, size=blob.size, offset=start, stop=stop)
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
         try:

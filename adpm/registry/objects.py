@@ -8,7 +8,6 @@ none (``specs/registry.md``).
 from __future__ import annotations
 
 import importlib
-import random
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,8 +20,10 @@ from urllib.parse import unquote, urlsplit
 from adpm import limits
 from adpm.core.names import Digest
 from adpm.errors import UsageError
+from adpm.net.client import Document
 from adpm.net.url import shown
 from adpm.registry.bucket import Bucket
+from adpm.registry.cache import DocumentCache
 from adpm.registry.place import Ability, Content, WritablePlace
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import claim_record, read_claim_record
@@ -54,19 +55,40 @@ class _Promises:
 class ObjectPlace(WritablePlace):
     """Objects of ``bucket``. There are no locks: claims and swaps decide where the store keeps conditions.
 
+    Indexes are kept in ``cache`` under their addresses below ``url``, and moved again only if they changed.
+
     Where it does not, ``replace`` writes and answers False: its caller reads again, and ends when its work is there.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
+    has_parts = True
+
+    def __init__(self, bucket: Bucket, cache: DocumentCache | None = None, url: str = "") -> None:
         self._bucket = bucket
+        self._cache = cache
+        self._url = url
         self._lock = Lock()
         self._known: _Promises | None = None
 
     def read(self, path: str, limit: int) -> Content:
-        return self._bucket.get(path, limit)
+        if self._cache is None or not path.endswith("/index.json"):
+            return self._bucket.get(path, limit)
+        url = f"{self._url}/{path}"
+        known = self._cache.get(url)
+        if known is None or known.etag is None:
+            content = self._bucket.get(path, limit)
+        else:
+            changed = self._bucket.get_changed(path, limit, known.etag)
+            if changed is None:
+                return Content(known.data, known.etag)
+            content = changed
+        self._cache.put(url, Document(content.data, content.token))
+        return content
 
     def stream(self, path: str, size: int) -> Generator[bytes]:
         return self._bucket.stream(path, size)
+
+    def part(self, path: str, size: int, start: int, stop: int | None) -> Generator[bytes] | None:
+        return self._bucket.stream(path, size, start, stop)
 
     def has(self, path: str, size: int) -> bool:
         return self._bucket.size(path) == size
@@ -87,15 +109,15 @@ class ObjectPlace(WritablePlace):
     def replace(self, path: str, data: bytes, token: str | None) -> bool:
         promises = self._promises()
         if promises.creates and token is None:
-            done = self._bucket.put_new(path, data)
-        elif promises.swaps and token is not None:
-            done = self._bucket.swap(path, data, token)
-        else:
-            self._bucket.put(path, data)
-            done = False
-        if not done:  # others are at it: not all again at once
-            time.sleep(random.uniform(0, limits.RACE_PAUSE_SECONDS))  # noqa: S311 - spreads writers, no secret
-        return done
+            return self._bucket.put_new(path, data)
+        if promises.swaps and token is not None:
+            return self._bucket.swap(path, data, token)
+        self._bucket.put(path, data)
+        return False
+
+    @property
+    def swaps(self) -> bool:
+        return self._promises().swaps
 
     def claim(self, path: str, digest: Digest) -> Digest:
         promises = self._promises()
@@ -184,7 +206,8 @@ def open_objects(name: str, url: str, base_dir: Path, cache: Path | None) -> Pla
             cause=str(error),
             hint=f"pip install 'adpm[{extra}]'",
         ) from error
-    return PlacedRegistry(name, shown(url), ObjectPlace(made))
+    kept = None if cache is None else DocumentCache(cache)
+    return PlacedRegistry(name, shown(url), ObjectPlace(made, kept, url.rstrip("/")))
 
 
 def _sftp_parts(url: str) -> tuple[str, str, str]:

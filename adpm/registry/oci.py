@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -13,9 +13,11 @@ from packaging.version import Version
 from adpm import limits
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob, Listing
+from adpm.core.settings import connections
 from adpm.errors import DocumentError, Fault, LoginNeededError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE, read_index, read_release, write_index
+from adpm.registry.cache import DocumentCache
 from adpm.registry.distribution import Distribution
 from adpm.registry.place import Ability
 from adpm.registry.port import BlobRegistry, Published, listing_ability, version_taken
@@ -29,10 +31,16 @@ _NOTHING: Final = Tags(frozenset(), frozenset(), frozenset(), index=False)
 
 
 class OciRegistry(BlobRegistry):
-    """The repositories below ``prefix`` (empty, or ending in ``/``) of a registry that speaks ``distribution``."""
+    """The repositories below ``prefix`` (empty, or ending in ``/``) of a registry that speaks ``distribution``. Indexes
+    are kept in ``cache``, and moved again only if they changed."""
 
-    def __init__(self, name: str, address: str, distribution: Distribution, prefix: str) -> None:
+    has_parts = True
+
+    def __init__(
+        self, name: str, address: str, distribution: Distribution, prefix: str, cache: DocumentCache | None = None
+    ) -> None:
         super().__init__(name, address)
+        self._cache = cache
         self._api = distribution
         self._prefix = prefix
         self._there = False
@@ -85,6 +93,9 @@ class OciRegistry(BlobRegistry):
     def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._api.blob_chunks(self._at(name), blob)
 
+    def _part_chunks(self, name: PackageName, blob: Blob, start: int, stop: int | None) -> Generator[bytes]:
+        return self._api.blob_chunks(self._at(name), blob, start, stop)
+
     def _prepare(self, *, init: bool) -> None:  # noqa: ARG002 - repositories appear when they are written to
         with self._lock:
             if self._there:
@@ -127,7 +138,7 @@ class OciRegistry(BlobRegistry):
             self._held[blob.digest] = self._at(name)
         return found
 
-    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
         upload(self._api, self._at(name), blob, chunks, mount=self._held.get(blob.digest))
         self._held[blob.digest] = self._at(name)
 
@@ -175,9 +186,17 @@ class OciRegistry(BlobRegistry):
 
     def _index(self, name: PackageName, tags: Tags) -> tuple[Listing, ...]:
         """What ``_index`` lists; nothing if it is damaged: it is derived, and spares requests, no more."""
-        data = self._api.manifest(self._at(name), INDEX) if tags.index else None
+        if not tags.index:
+            return ()
+        url = self._api.at(self._at(name), f"manifests/{INDEX}")
+        known = None if self._cache is None else self._cache.get(url)
+        document = self._api.changed(self._at(name), INDEX, known)
+        if document is None:
+            return ()
+        if self._cache is not None and document is not known:
+            self._cache.put(url, document)
         try:
-            return () if data is None else read_index(data, name, f"the index of {name} in {self}")
+            return read_index(document.data, name, f"the index of {name} in {self}")
         except DocumentError:
             return ()
 
@@ -283,7 +302,7 @@ def _all(jobs: list[Callable[[], Listing | None]]) -> list[Listing]:
         if listing is not None:
             out.append(listing)
 
-    in_parallel(run, jobs, threads=limits.CONNECTIONS)
+    in_parallel(run, jobs, threads=connections(), first=limits.CONNECTIONS_FIRST)
     return out
 
 

@@ -17,6 +17,7 @@ from adpm.net.credentials import Login, anonymous, environment_login, netrc_logi
 from adpm.net.docker import docker_login
 from adpm.net.kept import kept_login
 from adpm.net.url import checked, host_port, shown
+from adpm.registry.cache import DocumentCache
 from adpm.registry.distribution import Distribution
 from adpm.registry.oci import OciRegistry
 
@@ -33,7 +34,8 @@ def open_oci(name: str, url: str, base_dir: Path, cache: Path | None) -> OciRegi
     ``oci+http://`` is HTTP anywhere. Raises ``UsageError`` (``url-invalid``).
     """
     api, prefix = open_api(url)
-    return OciRegistry(name, shown(url), api, f"{prefix}/" if prefix else "")
+    kept = None if cache is None else DocumentCache(cache)
+    return OciRegistry(name, shown(url), api, f"{prefix}/" if prefix else "", kept)
 
 
 def open_api(url: str, login: Callable[[], Login | None] | None = None) -> tuple[Distribution, str]:

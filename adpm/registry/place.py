@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from adpm.core.names import Digest
 
@@ -40,6 +41,9 @@ class Content:
 class Place(ABC):
     """A place to read from."""
 
+    has_parts: ClassVar[bool] = False
+    """Whether ``part`` can be asked for several pieces at once, to some use."""
+
     @abstractmethod
     def read(self, path: str, limit: int) -> Content:
         """A document of at most ``limit`` bytes; a larger one is an error, never cut."""
@@ -47,6 +51,10 @@ class Place(ABC):
     @abstractmethod
     def stream(self, path: str, size: int) -> Generator[bytes]:
         """The bytes at ``path`` as they come. ``size`` is how many there should be; nobody need check that here."""
+
+    def part(self, path: str, size: int, start: int, stop: int | None) -> Generator[bytes] | None:  # noqa: ARG002 - for places that know no parts
+        """``stream`` from ``start`` on, see ``Registry.part``; None where the place can't begin in the middle."""
+        return None
 
     def writable(self) -> WritablePlace | str:
         """The same place to write to, or why there is none. Cost: may ask a server, once."""
@@ -80,6 +88,14 @@ class WritablePlace(Place):
 
         A place that can't tell writes and answers False. So False means: read again, and see what is lacking now.
         """
+
+    locks: ClassVar[bool] = False
+    """Whether ``exclusive`` does keep others away."""
+
+    @property
+    def swaps(self) -> bool:
+        """Whether ``replace`` loses no other writer's work; then ``remove`` works, too."""
+        return False
 
     def claim(self, path: str, digest: Digest) -> Digest:  # noqa: ARG002 - for places without locks
         """Who may commit what ``path`` names (a version of a package): the first to ask, ``digest`` or another.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 from packaging.version import Version
@@ -14,7 +16,7 @@ from adpm.errors import NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import LAYOUT, read_index, read_release
 from adpm.registry.confirm import confirm
-from adpm.registry.index import update_index
+from adpm.registry.index import derive_index, extend_index
 from adpm.registry.measure import measured_writes
 from adpm.registry.place import Ability, Place, WritablePlace
 from adpm.registry.port import BlobRegistry, Published, listing_ability, version_taken
@@ -22,14 +24,18 @@ from adpm.registry.records import (
     MARKER,
     MARKER_DATA,
     Claim,
+    Note,
     blob_path,
     claim_path,
     claims,
+    notes_path,
     package_path,
     read_marker,
+    read_note,
     read_release_record,
     record_path,
     release_record,
+    write_note,
     yank_record,
 )
 
@@ -41,6 +47,7 @@ class PlacedRegistry(BlobRegistry):
 
     def __init__(self, name: str, address: str, place: Place) -> None:
         super().__init__(name, address)
+        self.has_parts = place.has_parts
         self._place = place
         self._checked = False
         self._lock = Lock()
@@ -52,7 +59,7 @@ class PlacedRegistry(BlobRegistry):
             if not any(claims(place.list(package_path(name, "releases/")))):
                 raise NotFoundError("package-not-found", f"{self} has no package {name}", package=name)
             with place.exclusive(package_path(name, "")):
-                return update_index(place, name, lambda claim: self._listing_of(name, claim), afresh=True)
+                return derive_index(place, name, lambda claim: self._listing_of(name, claim))
 
     def _listings(self, name: PackageName) -> tuple[Listing, ...] | None:
         self._check_marker()
@@ -99,6 +106,10 @@ class PlacedRegistry(BlobRegistry):
     def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._place.stream(blob_path(name, blob.digest), blob.size)
 
+    def _part_chunks(self, name: PackageName, blob: Blob, start: int, stop: int | None) -> Generator[bytes]:
+        part = self._place.part(blob_path(name, blob.digest), blob.size, start, stop)
+        return part if part is not None else super()._part_chunks(name, blob, start, stop)
+
     def _prepare(self, *, init: bool) -> None:
         place = self._writable()
         if init:
@@ -142,7 +153,7 @@ class PlacedRegistry(BlobRegistry):
     def _has_blob(self, name: PackageName, blob: Blob) -> bool:
         return self._writable().has(blob_path(name, blob.digest), blob.size)
 
-    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
         place, path = self._writable(), blob_path(name, blob.digest)
         if not place.create(path, chunks) and not place.has(path, blob.size):
             raise RegistryError(
@@ -157,13 +168,15 @@ class PlacedRegistry(BlobRegistry):
         place = self._writable()
         with place.exclusive(package_path(name, "")):
             self._check_version(listing)  # again: now nobody else can commit
-            self._send(name, listing.manifest, iter([manifest]))
+            self._send(name, listing.manifest, [manifest])
             place.create(package_path(name, "oci-layout"), [LAYOUT])
             first = place.claim(claim_path(name, listing.version), listing.manifest.digest)
             if first != listing.manifest.digest:
                 raise version_taken(self, listing, first)
-            created = place.create(record_path("releases", name, claim), [release_record(listing)])
-            listings = update_index(place, name, lambda claim: self._listing_of(name, claim))
+            with self._noted(place, name, claim) as changed:
+                created = place.create(record_path("releases", name, claim), [release_record(listing)])
+                ours = {claim: listing} if created else {}
+                listings = extend_index(place, name, changed, lambda one: ours.get(one) or self._listing_of(name, one))
         by_claim = {(entry.version, entry.manifest.digest): entry for entry in listings}
         for version, digest in by_claim:
             if version == listing.version and digest != listing.manifest.digest:
@@ -173,10 +186,31 @@ class PlacedRegistry(BlobRegistry):
     def _yank(self, listing: Listing, reason: str) -> bool:
         name, claim = listing.name, (listing.version, listing.manifest.digest)
         place = self._writable()
-        with place.exclusive(package_path(name, "")):
+        with place.exclusive(package_path(name, "")), self._noted(place, name, claim) as changed:
             created = place.create(record_path("yanks", name, claim), [yank_record(reason)])
-            update_index(place, name, lambda claim: self._listing_of(name, claim))
+            extend_index(place, name, changed, lambda one: self._listing_of(name, one))
         return created
+
+    @contextmanager
+    def _noted(self, place: WritablePlace, name: PackageName, claim: Claim) -> Iterator[list[Claim]]:
+        """What the index may lack: ``claim``, which changes inside, and what writers changed who stopped before they
+        had written it there. For the next writer the same is noted of ``claim``, as long as this lasts."""
+        if not place.swaps:
+            yield [claim]  # the index is derived from everything
+            return
+        notes = notes_path(name)
+        left = {note: read_note(note) for note in place.list(notes)}
+        mine = write_note(claim, int(time.time()))
+        place.create(notes + mine, [b""])
+        yield [claim, *(note.claim for note in left.values() if note is not None and self._stopped(place, note))]
+        for note, read in left.items():
+            if read is None or self._stopped(place, read):
+                place.remove(notes + note)
+        place.remove(notes + mine)
+
+    def _stopped(self, place: WritablePlace, note: Note) -> bool:
+        """Whether the writer of a note can't be at work any more."""
+        return place.locks or time.time() - note.since > limits.CLAIM_SECONDS
 
     def _listing_of(self, name: PackageName, claim: Claim) -> Listing:
         """A committed release, from its own documents."""

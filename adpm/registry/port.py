@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,6 +68,9 @@ class Registry(ABC):
     Threads may share it. Errors of all methods: ``RegistryError`` (``registry-invalid``, ``registry-failed``),
     ``NotFoundError`` (``registry-not-found``), and what the way to it adds (``LoginNeededError``, ``NetworkError``).
     """
+
+    has_parts: bool = False
+    """Whether pieces of one blob are worth asking for at once."""
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
@@ -129,6 +132,24 @@ class Registry(ABC):
             return
         with self._faults(name, blob):
             yield from self._blob_chunks(name, blob)
+
+    def part(self, name: PackageName, blob: Blob, start: int, stop: int | None = None) -> Generator[bytes]:
+        """The bytes of a blob from ``start`` on, as ``blob`` gives them all.
+
+        ``stop`` is where one piece of several ends; where it ``gives_parts``, more comes only from a server that
+        knows no ranges: it is passed on if ``start`` is 0, else that is ``RangesIgnoredError``.
+        """
+        if self._mirrors is not None:
+            with closing(self.blob(name, blob)) as chunks:
+                yield from skipped(chunks, start)
+            return
+        with self._faults(name, blob):
+            yield from self._part_chunks(name, blob, start, stop)
+
+    @property
+    def gives_parts(self) -> bool:
+        """Whether pieces of one blob may be asked for at once: a mirror, which is checked first, is asked for all."""
+        return self.has_parts and self._mirrors is None
 
     def confirmed(self, listing: Listing) -> Confirmed:
         """Fetch manifest and card of a listed release and check that they say what the index said. Cost: two blobs.
@@ -253,6 +274,12 @@ class Registry(ABC):
     @abstractmethod
     def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]: ...
 
+    def _part_chunks(self, name: PackageName, blob: Blob, start: int, stop: int | None) -> Generator[bytes]:  # noqa: ARG002 - for those who have parts
+        """The bytes from ``start``, up to ``stop`` where the backend ``has_parts``. As it stands: what comes before is
+        fetched and passed over."""
+        with closing(self._blob_chunks(name, blob)) as chunks:
+            yield from skipped(chunks, start)
+
     @abstractmethod
     def _prepare(self, *, init: bool) -> None:
         """Check that the registry is there and takes writes; make it if it is not there and ``init``."""
@@ -284,12 +311,12 @@ class BlobRegistry(IndexedRegistry):
     """A registry that takes blobs one by one, by their digests, and then the release that names them."""
 
     def _add(self, listing: Listing, release: Release, publication: Publication) -> Published:
-        self._send(listing.name, release.card, iter([publication.card]))
+        self._send(listing.name, release.card, [publication.card])
         for blob in dict.fromkeys(file.blob for file in release.files):
-            self._send(listing.name, blob, source_chunks(publication.sources[blob.digest], blob))
+            self._send(listing.name, blob, _Source(publication.sources[blob.digest], blob))
         return self._commit(listing, publication.manifest)
 
-    def _send(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
+    def _send(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
         if not self._has_blob(name, blob):
             self._put_blob(name, blob, chunks)
 
@@ -297,12 +324,21 @@ class BlobRegistry(IndexedRegistry):
     def _has_blob(self, name: PackageName, blob: Blob) -> bool: ...
 
     @abstractmethod
-    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterator[bytes]) -> None:
-        """Store a blob whole or not at all: an error of ``chunks`` leaves nothing under its name."""
+    def _put_blob(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
+        """Store a blob whole or not at all: an error of ``chunks`` leaves nothing under its name. They may be gone
+        through again."""
 
     @abstractmethod
     def _commit(self, listing: Listing, manifest: bytes) -> Published:
         """Make the release part of the registry, all of its blobs being there; see ``publish``."""
+
+
+def skipped(chunks: Iterable[bytes], count: int) -> Generator[bytes]:
+    """``chunks`` without the first ``count`` bytes."""
+    for chunk in chunks:
+        if count < len(chunk):
+            yield chunk[count:] if count else chunk
+        count -= min(count, len(chunk))
 
 
 def listing_ability(packages: tuple[PackageName, ...] | None) -> Ability:
@@ -343,6 +379,17 @@ def _conflicts_marked(listings: tuple[Listing, ...]) -> tuple[Listing, ...]:
         else listing
         for listing in listings
     )
+
+
+class _Source:
+    """A file's bytes, checked while they pass against what the manifest says; from the beginning each time."""
+
+    def __init__(self, path: Path, blob: Blob) -> None:
+        self._path = path
+        self._blob = blob
+
+    def __iter__(self) -> Iterator[bytes]:
+        return source_chunks(self._path, self._blob)
 
 
 def source_chunks(path: Path, blob: Blob) -> Iterator[bytes]:

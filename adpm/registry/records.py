@@ -11,6 +11,7 @@ packages/<name>/yanks/<version>/<hex>     that a release is yanked: {"reason":..
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from packaging.version import Version
@@ -26,17 +27,21 @@ __all__ = [
     "MARKER",
     "MARKER_DATA",
     "Claim",
+    "Note",
     "blob_path",
     "claim_path",
     "claim_record",
     "claims",
+    "notes_path",
     "package_path",
     "read_claim_record",
     "read_marker",
+    "read_note",
     "read_release_record",
     "read_yank_record",
     "record_path",
     "release_record",
+    "write_note",
     "yank_record",
 ]
 
@@ -69,6 +74,30 @@ def claims(paths: Iterable[str]) -> Iterator[Claim]:
             yield parse_version(version), Digest.parse(f"sha256:{hex_}")
         except UsageError:
             continue
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """That a writer is about to change a release, since when (seconds of Unix time)."""
+
+    claim: Claim
+    since: int
+
+
+def notes_path(name: PackageName) -> str:
+    """Where writers note what they are about to change; what lies there is named by ``write_note``."""
+    return f".adpm/notes/{name.replace('/', '+')}/"
+
+
+def write_note(claim: Claim, since: int) -> str:
+    return f"{since}+{claim[0]}+{claim[1].hex}"
+
+
+def read_note(path: str) -> Note | None:
+    """None of what is no note."""
+    since, _, rest = path.partition("+")
+    found = next(claims([rest.replace("+", "/")]), None)
+    return Note(found, int(since)) if found is not None and since.isdecimal() and len(since) < 16 else None
 
 
 def claim_path(name: PackageName, version: Version) -> str:

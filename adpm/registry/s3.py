@@ -20,7 +20,9 @@ import fsspec.config
 import s3fs
 
 from adpm import limits
+from adpm.core.settings import connections
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError
+from adpm.net.body import RangesIgnoredError
 from adpm.net.faults import too_large
 from adpm.registry.bucket import Bucket
 from adpm.registry.place import Content
@@ -52,7 +54,7 @@ class S3Bucket(Bucket):
         timeouts = {
             "connect_timeout": limits.CONNECT_TIMEOUT_SECONDS,
             "read_timeout": limits.READ_TIMEOUT_SECONDS,
-            "max_pool_connections": limits.CONNECTIONS,
+            "max_pool_connections": connections(),
             "retries": {"mode": "standard", "total_max_attempts": limits.RETRIES + 1},
         }
         # An instance of our own: what other users of s3fs set, or have listed, is none of ours.
@@ -68,11 +70,26 @@ class S3Bucket(Bucket):
             raise too_large(self._url(key), limit)
         return Content(data, answer["ETag"])
 
-    def stream(self, key: str, size: int) -> Generator[bytes]:
-        position = failures = 0
+    def get_changed(self, key: str, limit: int, token: str) -> Content | None:
+        try:
+            with self._faults(key):
+                answer, data = self._document(key, limit + 1, IfNoneMatch=token)
+        except OSError as error:
+            if _status(error) == HTTPStatus.NOT_MODIFIED:
+                return None
+            raise
+        if len(data) > limit:
+            raise too_large(self._url(key), limit)
+        return Content(data, answer["ETag"])
+
+    def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
+        position, failures = start, 0
+        end = size if stop is None else stop
         while True:
-            body = self._open(key, position)
+            body, before = self._open(key, position, stop)
             try:
+                while before and (chunk := self._next(key, body, before)):
+                    before -= len(chunk)
                 while chunk := self._next(key, body):
                     position += len(chunk)
                     yield chunk
@@ -85,7 +102,7 @@ class S3Bucket(Bucket):
                 return
             finally:
                 self._run(partial(_closed, body))
-            if position >= size:
+            if position >= end:
                 return  # all of it came, then the connection broke
 
     def size(self, key: str) -> int | None:
@@ -160,11 +177,11 @@ class S3Bucket(Bucket):
             raise
         return None
 
-    def _document(self, key: str, limit: int) -> tuple[Any, bytes]:
+    def _document(self, key: str, limit: int, **condition: str) -> tuple[Any, bytes]:
         failures = 0
         while True:
             try:
-                answer = self._call("get_object", key)
+                answer = self._call("get_object", key, **condition)
                 return answer, self._run(partial(_whole, answer["Body"], limit))
             except aiohttp.ClientPayloadError:  # cut off, as by a store that replaces what it is just sending
                 failures += 1
@@ -172,15 +189,25 @@ class S3Bucket(Bucket):
                     raise
                 time.sleep(limits.RETRY_PAUSE_SECONDS * failures)
 
-    def _open(self, key: str, position: int) -> Any:
-        """The body of an answer that begins at ``position``."""
-        ranged = {"Range": f"bytes={position}-"} if position else {}
-        with self._faults(key):
-            return self._call("get_object", key, **ranged)["Body"]
+    def _open(self, key: str, position: int, stop: int | None) -> tuple[Any, int]:
+        """The body of an answer to be read from ``position`` on, and how many bytes come before that.
 
-    def _next(self, key: str, body: Any) -> bytes:
+        A store that knows no ranges sends all; where only a piece is wanted that is ``RangesIgnoredError``.
+        """
+        ranged = position > 0 or stop is not None
+        wanted = {"Range": f"bytes={position}-{'' if stop is None else stop - 1}"} if ranged else {}
         with self._faults(key):
-            return bytes(self._run(partial(_read, body, limits.CHUNK_BYTES)))
+            answer = self._call("get_object", key, **wanted)
+        if position == 0 or str(answer.get("ContentRange", "")).startswith(f"bytes {position}-"):
+            return answer["Body"], 0
+        if stop is None:
+            return answer["Body"], position
+        self._run(partial(_closed, answer["Body"]))
+        raise RangesIgnoredError(self._url(key))
+
+    def _next(self, key: str, body: Any, limit: int = limits.CHUNK_BYTES) -> bytes:
+        with self._faults(key):
+            return bytes(self._run(partial(_read, body, min(limit, limits.CHUNK_BYTES))))
 
     def _abort(self, key: str, upload: str) -> None:
         try:

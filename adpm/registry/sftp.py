@@ -56,10 +56,13 @@ class SftpBucket(Bucket):
                 raise too_large(self._url(key), limit)
             return Content(file.read(), _NO_TOKEN)
 
-    def stream(self, key: str, size: int) -> Generator[bytes]:
+    def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         with self._channel(key) as sftp, sftp.open(self._at(key), "rb") as file:
-            file.prefetch(file.stat().st_size, max_concurrent_requests=limits.SFTP_REQUESTS)
-            left = size + 1  # a file that has more than it should is found out, not read to its end
+            file.seek(start)
+            there = file.stat().st_size or 0
+            file.prefetch(there if stop is None else min(stop, there), max_concurrent_requests=limits.SFTP_REQUESTS)
+            # a file that has more than it should is found out, not read to its end
+            left = size - start + 1 if stop is None else stop - start
             while left > 0 and (chunk := file.read(min(left, limits.CHUNK_BYTES))):
                 left -= len(chunk)
                 yield chunk

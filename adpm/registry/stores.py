@@ -53,11 +53,13 @@ class _Store(Bucket):
                 raise too_large(self._url(key), limit)
             return Content(bytes(self._fs.cat_file(self._where + key)), _NO_TOKEN)
 
-    def stream(self, key: str, size: int) -> Generator[bytes]:
+    def stream(self, key: str, size: int, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         with self._faults(key):
             file = self._fs.open(self._where + key, "rb")
         try:
-            left = size + 1  # a store that has more than it should is found out, not read to its end
+            file.seek(start)
+            # a store that has more than it should is found out, not read to its end
+            left = size - start + 1 if stop is None else stop - start
             while left > 0:
                 with self._faults(key):
                     chunk = file.read(min(left, limits.CHUNK_BYTES))

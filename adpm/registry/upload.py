@@ -31,11 +31,28 @@ def upload(
 ) -> None:
     """Store ``blob``. Of ``chunks``, which may end in an error, ``piece`` bytes are held in memory; only when all have
     come does the blob get its name. ``mount`` is a repository that has it: then perhaps nothing need be sent.
+
+    Where the registry forgets an upload that is under way, another one begins, with ``chunks`` from their beginning.
     """
-    if blob.size <= piece:
-        _Upload(registry, repository, blob).whole(b"".join(chunks), mount)
-    else:
-        _Upload(registry, repository, blob).in_pieces(_pieces(chunks, piece), mount)
+    work, tries = _Upload(registry, repository, blob), registry.client.tries()
+    data = b"".join(chunks) if blob.size <= piece else None
+    while True:
+        location = work.start(mount)
+        if location is None:
+            return
+        try:
+            if data is not None:
+                work.finish(location, data)  # cut off, it leaves nothing to go on with
+            else:
+                work.in_pieces(location, _pieces(chunks, piece))
+        except TransientError as failure:
+            tries.wait_or_raise(failure)
+        except NotFoundError as error:
+            tries.wait_or_raise(TransientError(error))
+        else:
+            return
+        if work.there():
+            return  # only the answer was lost
 
 
 class _Upload:
@@ -44,43 +61,29 @@ class _Upload:
         self._repository = repository
         self._blob = blob
 
-    def whole(self, data: bytes, mount: str | None) -> None:
-        """Two requests; after a cut, both again, as a registry need not keep a half of it."""
-        tries = self._registry.client.tries()
-        while True:
-            location = self._start(mount)
-            if location is None:
-                return
-            try:
-                self._finish(location, data)
-            except TransientError as failure:
-                tries.wait_or_raise(failure)
-            else:
-                return
-            if self._there():
-                return  # only the answer was lost
+    def start(self, mount: str | None) -> str | None:
+        """Where to send the blob; None if it was mounted."""
+        query = "" if mount is None else "?" + urlencode({"mount": self._blob.digest, "from": mount})
+        url = self._registry.at(self._repository, "blobs/uploads/")
+        answer = self._registry.exchange("POST", url + query, good={201, 202}, body=b"")
+        return None if answer.status == 201 else self._registry.location(answer, url)
 
-    def in_pieces(self, pieces: Iterator[bytes], mount: str | None) -> None:
-        location = self._start(mount)
-        if location is None:
-            return
+    def in_pieces(self, location: str, pieces: Iterator[bytes]) -> None:
+        """``NotFoundError`` where the registry knows nothing of the upload, or no more."""
         try:
             offset = 0
             for piece in pieces:
                 location = self._patch(location, piece, offset)
                 offset += len(piece)
             self._close(location)
-        except BaseException:
-            with suppress(AdpmError):  # the registry drops it sometime anyway
-                self._registry.exchange("DELETE", location, good={200, 202, 204})
+        except BaseException as error:
+            if not isinstance(error, NotFoundError):
+                with suppress(AdpmError):  # the registry drops it sometime anyway
+                    self._registry.exchange("DELETE", location, good={200, 202, 204})
             raise
 
-    def _start(self, mount: str | None) -> str | None:
-        """Where to send the blob; None if it was mounted."""
-        query = "" if mount is None else "?" + urlencode({"mount": self._blob.digest, "from": mount})
-        url = self._registry.at(self._repository, "blobs/uploads/")
-        answer = self._registry.exchange("POST", url + query, good={201, 202}, body=b"")
-        return None if answer.status == 201 else self._registry.location(answer, url)
+    def there(self) -> bool:
+        return self._registry.has_blob(self._repository, self._blob.digest)
 
     def _patch(self, location: str, piece: bytes, offset: int) -> str:
         """Send ``piece``, which begins at ``offset`` of the blob; after a cut, what of it did not arrive."""
@@ -118,24 +121,21 @@ class _Upload:
         tries = self._registry.client.tries()
         while True:
             try:
-                self._finish(location, b"")
+                self.finish(location, b"")
             except TransientError as failure:
                 tries.wait_or_raise(failure)
             except NotFoundError:  # an upload that was closed is gone
-                if not self._there():
+                if not self.there():
                     raise
                 return
             else:
                 return
-            if self._there():
+            if self.there():
                 return
 
-    def _finish(self, location: str, data: bytes) -> None:
+    def finish(self, location: str, data: bytes) -> None:
         url = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self._blob.digest})}"
         self._registry.exchange("PUT", url, good={201, 202, 204}, headers=_BYTES, body=data, again=False)
-
-    def _there(self) -> bool:
-        return self._registry.has_blob(self._repository, self._blob.digest)
 
 
 def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:

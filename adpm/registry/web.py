@@ -28,6 +28,8 @@ __all__ = ["WebPlace", "open_web"]
 class WebPlace(Place):
     """What lies below ``url``. Documents are kept in ``cache``, and asked for again only if they changed."""
 
+    has_parts = True
+
     def __init__(self, url: str, client: Client, cache: DocumentCache | None = None) -> None:
         parts = urlsplit(checked(url))
         if parts.query or parts.fragment:
@@ -52,8 +54,11 @@ class WebPlace(Place):
         return Content(document.data, document.etag)
 
     def stream(self, path: str, size: int) -> Generator[bytes]:
+        return self.part(path, size, 0, None)
+
+    def part(self, path: str, size: int, start: int, stop: int | None) -> Generator[bytes]:
         with _missing(path):
-            yield from self._client.stream(self._at(path), size=size)
+            yield from self._client.stream(self._at(path), size=size, offset=start, stop=stop)
 
     def check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - all of it reads
         url = self._at(MARKER)

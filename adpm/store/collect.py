@@ -20,7 +20,7 @@ __all__ = ["Collected", "collect"]
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was removed, or would be in a dry run: objects and their bytes, bytes of abandoned temporary and
+    """What was removed, or would be in a dry run: objects and their bytes, bytes of abandoned temporary, partial and
     quarantined files, and the locks that are gone, so that their projects were forgotten. ``kept`` counts objects."""
 
     objects: int
@@ -71,5 +71,5 @@ def _sweep(root: Path, marked: set[Digest], forgotten: tuple[Path, ...], *, dry_
         clear(str(root))
         for lock in forgotten:
             forget(root, lock)
-    leftovers = sum(remove_stale(root / name, dry_run=dry_run) for name in ("tmp", "quarantine"))
+    leftovers = sum(remove_stale(root / name, dry_run=dry_run) for name in ("tmp", "staging", "quarantine"))
     return Collected(removed, size, leftovers, forgotten, kept)

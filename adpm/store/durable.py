@@ -8,6 +8,7 @@ byte. ``kill -9`` leaves at most a temporary file.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import secrets
 import time
@@ -18,20 +19,35 @@ from typing import Final
 from adpm import limits
 from adpm.store.parallel import in_parallel
 
-__all__ = ["create", "create_from", "link_into_place", "remove_stale", "replace", "sync", "sync_all", "temporary"]
+__all__ = [
+    "create",
+    "create_from",
+    "link_into_place",
+    "remove_stale",
+    "replace",
+    "sync",
+    "sync_all",
+    "temporary",
+    "write",
+    "write_all",
+]
 
+_RUN: Final = secrets.token_hex(8)  # a process id may come again, or be another machine's
+_numbers = itertools.count()
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 def temporary(directory: Path) -> tuple[int, Path]:
     """A new empty file of mode 0600 in ``directory``, made if needed: its descriptor and path."""
-    path = directory / f".adpm-{os.getpid()}-{secrets.token_hex(8)}"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o600), path
-    except FileNotFoundError:
-        directory.mkdir(parents=True, exist_ok=True)
-        return os.open(path, flags, 0o600), path
+    while True:
+        path = directory / f".adpm-{os.getpid()}-{_RUN}-{next(_numbers)}"
+        try:
+            return os.open(path, flags, 0o600), path
+        except FileNotFoundError:
+            directory.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            continue  # left by a fork of this process that had the same number
 
 
 def link_into_place(source: Path, final: Path) -> tuple[bool, set[Path]]:
@@ -39,22 +55,31 @@ def link_into_place(source: Path, final: Path) -> tuple[bool, set[Path]]:
 
     Returns whether the name was free, and the directories to sync before anyone is told so.
     """
-    directories = _make_parents(final)
+    directories = {final.parent}
+    try:
+        free = _link(source, final)
+    except FileNotFoundError:
+        directories = _make_parents(final)
+        free = _link(source, final)
+    return free, directories  # where it was taken: the other writer may not have synced yet, so we do
+
+
+def _link(source: Path, final: Path) -> bool:
     try:
         os.link(source, final)
     except FileExistsError:
         source.unlink()
-        return False, directories  # the other writer may not have synced yet, so we do
+        return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         if final.exists():
             source.unlink()
-            return False, directories
+            return False
         source.rename(final)  # no hard links here: check-then-rename is the best this file system can do
-        return True, directories
+        return True
     source.unlink()
-    return True, directories
+    return True
 
 
 def _make_parents(path: Path) -> set[Path]:
@@ -75,7 +100,7 @@ def create(temporaries: Path, final: Path, data: bytes, *, mode: int = 0o444) ->
 
 def create_from(temporaries: Path, final: Path, chunks: Iterable[bytes], *, mode: int = 0o444) -> bool:
     """``create`` of what ``chunks`` gives; an error of theirs leaves nothing."""
-    written = _write(temporaries, chunks, mode)
+    written = write(temporaries, chunks, mode)
     free, directories = link_into_place(written, final)
     sync_all(directories)
     return free
@@ -83,24 +108,34 @@ def create_from(temporaries: Path, final: Path, chunks: Iterable[bytes], *, mode
 
 def replace(temporaries: Path, final: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``data`` durably to ``final``, atomically in place of what may be there."""
-    written = _write(temporaries, [data], mode)
+    written = write(temporaries, [data], mode)
     directories = _make_parents(final)
     written.replace(final)
     sync_all(directories)
 
 
-def _write(temporaries: Path, chunks: Iterable[bytes], mode: int) -> Path:
+def write(temporaries: Path, chunks: Iterable[bytes], mode: int) -> Path:
+    """A temporary file that holds ``chunks``, durably."""
     descriptor, path = temporary(temporaries)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(chunks)
-            file.flush()
+        try:
+            for chunk in chunks:
+                write_all(descriptor, chunk)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return path
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """``os.write`` may write less than it was given."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def sync(path: Path) -> None:
@@ -114,7 +149,7 @@ def sync(path: Path) -> None:
 
 def sync_all(paths: Iterable[Path]) -> None:
     """``sync`` of each path, at once: the file system puts syncs that wait together into one commit of its journal."""
-    in_parallel(sync, list(paths), threads=limits.SYNC_THREADS)
+    in_parallel(sync, list(paths), threads=limits.SYNC_THREADS, first=1)
 
 
 def remove_stale(directory: Path, *, dry_run: bool = False) -> int:

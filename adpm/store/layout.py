@@ -2,6 +2,7 @@
 
 objects/sha256/ab/cdef...   one object: the bytes whose sha256 is abcdef..., mode 0444
 tmp/                        files being written; nothing here has a meaning
+staging/<hex>                downloads that have not ended; see ``partial``
 quarantine/                 objects whose bytes turned out not to be what their name says
 projects/<hex>              the path of a known project's lock; <hex> is the sha256 of that path
 receipts/<hex>              what a no-op install may skip; see ``receipt``

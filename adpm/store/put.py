@@ -14,10 +14,11 @@ from adpm import limits
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import IntegrityError, StoreError
-from adpm.store.durable import link_into_place, sync, sync_all, temporary
+from adpm.store.durable import link_into_place, sync, sync_all, temporary, write, write_all
 from adpm.store.get import has, quarantine
 from adpm.store.layout import object_path
 from adpm.store.parallel import in_parallel
+from adpm.store.partial import Partial
 
 __all__ = ["Batch", "mismatch"]
 
@@ -27,11 +28,14 @@ class Batch:
 
     As a context manager it places what was put when it ends, also when it ends by an error: what is whole need not be
     fetched again. Threads may put at once. It places early after ``limits.BATCH_FILES`` or ``limits.BATCH_BYTES``.
+
+    What waits is, by its size, in memory, in a file of its own, or in what was a partial download.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._waiting: dict[Blob, Path] = {}
+        self._waiting: dict[Blob, bytes | Path | Partial] = {}
+        self._size = 0
         self._lock = Lock()
 
     def __enter__(self) -> Self:
@@ -55,41 +59,99 @@ class Batch:
         if expected is not None and self.has(expected):
             return expected
         try:
-            descriptor, path = temporary(self._root / "tmp")
-            try:
-                blob = _write(descriptor, chunks, expected)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-            finally:
-                if isinstance(chunks, Generator):
-                    chunks.close()  # an error must not leave its connection open
+            if expected is not None and expected.size <= limits.SMALL_BYTES:
+                return self._take(expected, _read(chunks, expected))
+            return self._put_file(chunks, expected)
         except OSError as error:
             raise _failed(self._root, error) from error
-        with self._lock:
-            if blob in self._waiting:
-                path.unlink()
-                return blob
-            self._waiting[blob] = path
-            many = len(self._waiting) >= limits.BATCH_FILES
-            full = many or sum(waiting.size for waiting in self._waiting) >= limits.BATCH_BYTES
-        if full:
-            self.place()
-        return blob
+        finally:
+            if isinstance(chunks, Generator):
+                chunks.close()  # an error must not leave its connection open
+
+    def partial(self, blob: Blob) -> Partial | None:
+        """A download of ``blob`` to go on with, or to begin; None if another process is at it: then ``put`` it.
+
+        It must end in ``complete``, ``Partial.discard`` or ``Partial.close``.
+        """
+        try:
+            return Partial.open(self._root / "staging", blob)
+        except OSError as error:
+            raise _failed(self._root, error) from error
+
+    def write(self, partial: Partial, position: int, chunks: Iterable[bytes]) -> Generator[int]:
+        """See ``Partial.write``."""
+        try:
+            yield from partial.write(position, chunks)
+        except OSError as error:
+            raise _failed(self._root, error) from error
+
+    def complete(self, partial: Partial) -> bool:
+        """Take a download of which nothing is missing. False, and it is gone, if its digest is not the blob's."""
+        try:
+            if partial.digest() != partial.blob.digest.hex:
+                partial.discard()
+                return False
+            self._take(partial.blob, partial)
+        except OSError as error:
+            partial.close()
+            raise _failed(self._root, error) from error
+        return True
 
     def place(self) -> None:
         """Make everything put so far durable and visible."""
         with self._lock:
-            waiting, self._waiting = self._waiting, {}
+            waiting, self._waiting, self._size = self._waiting, {}, 0
+        directories: set[Path] = set()
+
+        def place_one(entry: tuple[Blob, bytes | Path | Partial]) -> None:
+            blob, content = entry
+            path = self._synced(content)
+            self._displace_damaged(blob)
+            directories.update(link_into_place(path, Path(object_path(self._root, blob.digest)))[1])
+
         try:
-            in_parallel(sync, list(waiting.values()), threads=limits.SYNC_THREADS)
-            directories: set[Path] = set()
-            for blob, path in waiting.items():
-                self._displace_damaged(blob)
-                directories |= link_into_place(path, Path(object_path(self._root, blob.digest)))[1]
+            in_parallel(place_one, list(waiting.items()), threads=limits.SYNC_THREADS, first=1)
             sync_all(directories)
         except OSError as error:
             raise _failed(self._root, error) from error
+        finally:
+            for content in waiting.values():
+                if isinstance(content, Partial):
+                    content.close()
+
+    def _put_file(self, chunks: Iterable[bytes], expected: Blob | None) -> Blob:
+        descriptor, path = temporary(self._root / "tmp")
+        try:
+            blob = _write(descriptor, chunks, expected)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return self._take(blob, path)
+
+    def _take(self, blob: Blob, content: bytes | Path | Partial) -> Blob:
+        with self._lock:
+            known = blob in self._waiting
+            if not known:
+                self._waiting[blob] = content
+                self._size += blob.size
+            full = len(self._waiting) >= limits.BATCH_FILES or self._size >= limits.BATCH_BYTES
+        if known and isinstance(content, Path):
+            content.unlink()
+        elif known and isinstance(content, Partial):
+            content.discard()
+        if full:
+            self.place()
+        return blob
+
+    def _synced(self, content: bytes | Path | Partial) -> Path:
+        """The file that holds ``content``, durable."""
+        if isinstance(content, bytes):
+            return write(self._root / "tmp", [content], 0o444)
+        if isinstance(content, Path):
+            sync(content)
+            return content
+        content.finish()
+        return content.path
 
     def _displace_damaged(self, blob: Blob) -> None:
         """An object of the wrong size must not keep its name from the right one."""
@@ -102,6 +164,18 @@ class Batch:
             quarantine(self._root, path, status)
 
 
+def _read(chunks: Iterable[bytes], expected: Blob) -> bytes:
+    """All of ``chunks``, which must be what is ``expected``."""
+    out = bytearray()
+    for chunk in chunks:
+        out += chunk
+        if len(out) > expected.size:
+            raise mismatch(expected, f"more than {expected.size} bytes arrived")
+    data = bytes(out)
+    _check(Blob(Digest.of(data), len(data)), expected)
+    return data
+
+
 def _write(descriptor: int, chunks: Iterable[bytes], expected: Blob | None) -> Blob:
     digest, size = hashlib.sha256(), 0
     most = limits.BLOB_BYTES if expected is None else expected.size
@@ -111,19 +185,17 @@ def _write(descriptor: int, chunks: Iterable[bytes], expected: Blob | None) -> B
             if size > most:
                 raise mismatch(expected, f"more than {most} bytes arrived")
             digest.update(chunk)
-            _write_all(file.fileno(), chunk)
+            write_all(file.fileno(), chunk)
         os.fchmod(descriptor, 0o444)
     blob = Blob(Digest(f"sha256:{digest.hexdigest()}"), size)
-    if expected is not None and blob != expected:
-        raise mismatch(expected, f"{size} bytes with {blob.digest} arrived")
+    if expected is not None:
+        _check(blob, expected)
     return blob
 
 
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    """``os.write`` may write less than it was given."""
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
+def _check(found: Blob, expected: Blob) -> None:
+    if found != expected:
+        raise mismatch(expected, f"{found.size} bytes with {found.digest} arrived")
 
 
 def mismatch(expected: Blob | None, found: str) -> IntegrityError:

@@ -29,6 +29,7 @@ http {{
   client_body_temp_path {work}/b; proxy_temp_path {work}/p; fastcgi_temp_path {work}/f;
   uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
   gzip on; gzip_types application/json; gzip_min_length 1; gzip_static on;
+  log_format sent "$request_method $body_bytes_sent $uri";
   server {{ listen 127.0.0.1:{port}{tls}; root {root}; {more} }}
 }}
 """
@@ -57,7 +58,8 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def nginx(root: Path, work: Path, more: str = "", *, modules: str = "", tls: bool = False) -> Iterator[str]:
-    """nginx over ``root``; ``more`` are directives of its server, ``modules`` what it loads. ``tls``: as localhost."""
+    """nginx over ``root``; ``more`` are directives of its server, ``modules`` what it loads. ``tls``: as localhost.
+    The log format ``sent`` has method, bytes of the body, and path."""
     need("nginx")
     work.mkdir()
     port = unused_port()
@@ -89,7 +91,11 @@ def plain(root: Path) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             return
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root))) as server:
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            return  # a client may hang up
+
+    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(root))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from adpm import limits
 from adpm.core.names import Digest, PackageName
@@ -20,6 +22,7 @@ from adpm.errors import DocumentError, IntegrityError, NotFoundError, RegistryEr
 from adpm.formats.oci import read_release
 from adpm.registry.directory import open_directory
 from adpm.registry.placed import PlacedRegistry
+from adpm.registry.records import write_note
 from tests.registry.making import make
 
 NAME = PackageName("text/sst-2")
@@ -160,8 +163,70 @@ def test_an_entry_without_a_commit_point_does_not_stay(registry: PlacedRegistry,
     for version in ("1.0.0", "1.1.0"):
         registry.publish(make(tmp_path, version=version))
     shutil.rmtree(package(root) / "releases" / "1.0.0")
+    registry.rebuild_index(NAME)
     registry.publish(make(tmp_path, version="1.2.0"))
     assert versions(registry) == ["1.1.0", "1.2.0"]
+
+
+def stop_early(registry: PlacedRegistry, monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
+    def stopped(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as changed:
+        changed.setattr(registry._place, "replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            work()
+
+
+def test_what_a_writer_left_unlisted_is_listed_by_the_next(
+    registry: PlacedRegistry, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        registry.publish(make(tmp_path, version=version))
+    stop_early(registry, monkeypatch, lambda: registry.publish(make(tmp_path, version="1.2.0")))
+    stop_early(registry, monkeypatch, lambda: registry.yank(NAME, Version("1.0.0"), "wrong"))
+    notes = root / ".adpm" / "notes" / "text+sst-2"
+    assert len(list(notes.iterdir())) == 2
+    (notes / "not a note").write_bytes(b"")
+    claim = Version("9.0"), Digest.of(b"never committed")
+    (notes / write_note(claim, 1)).write_bytes(b"")
+    assert versions(registry) == ["1.0.0", "1.1.0"]
+    registry.publish(make(tmp_path, version="1.3.0"))
+    assert [(str(listing.version), listing.yanked) for listing in registry.versions(NAME)] == [
+        ("1.0.0", "wrong"),
+        ("1.1.0", None),
+        ("1.2.0", None),
+        ("1.3.0", None),
+    ]
+    assert list(notes.iterdir()) == []
+    before = (package(root) / "index.json").read_bytes()
+    registry.rebuild_index(NAME)
+    assert (package(root) / "index.json").read_bytes() == before
+
+
+_COUNT = """
+import json, sys
+from collections import Counter
+from pathlib import Path
+from adpm.registry.directory import open_directory
+from tests.registry.making import make
+counts = Counter()
+sys.addaudithook(lambda event, _: counts.update([event]) if event == "open" or event.startswith("os.") else None)
+work = Path(sys.argv[1])
+registry = open_directory("here", str(work / "registry"), work, None)
+for i in range(60):
+    publication = make(work, version=f"1.{i}")
+    before = counts.copy()
+    registry.publish(publication, init=True)
+    if i in (2, 59):
+        print(json.dumps(counts - before, sort_keys=True))
+"""
+
+
+def test_the_sixtieth_release_costs_what_the_third_did(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _COUNT, str(tmp_path)], capture_output=True, text=True, check=True)
+    third, sixtieth = map(json.loads, done.stdout.splitlines())
+    assert third == sixtieth
 
 
 def test_two_releases_of_one_version_are_both_kept_and_named(

@@ -82,7 +82,7 @@ class Site:
         with pytest.raises(AdpmError) as caught:
             self.fetch(**instead)
         assert not self.store.has(self.blob)
-        assert list((self.store.root / "tmp").iterdir()) == []
+        assert list((self.store.root / "tmp").glob("*")) == []
         return caught.value.code
 
     def confirm(self, **instead: Callable[[Request], object]) -> Listing:

@@ -7,9 +7,10 @@ import itertools
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from adpm.core.release import Blob
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError, RegistryError
 from adpm.registry.objects import ObjectPlace
 from adpm.registry.open import open_registry
+from adpm.registry.place import Content
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import claim_record
 from adpm.registry.stores import MemoryBucket
@@ -216,6 +218,47 @@ def test_a_download_that_is_cut_goes_on_from_there(
     with pytest.raises(NetworkError) as caught:
         b"".join(bucket.stream("some/blob", len(data)))
     assert caught.value.code == "network-failed"
+
+
+def test_an_index_that_has_not_changed_is_not_moved_again(
+    strict: stores.S3, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = opened(url)
+    publisher.publish(make(tmp_path), init=True)
+    moved: list[Content | None] = []
+    for version in ("2.0", "3.0"):
+        for _ in range(2):  # each in a new registry object, as in a new process
+            reader = open_registry("store", url, Path("/"), tmp_path / "cache")
+            assert isinstance(reader, PlacedRegistry)
+            bucket = place_of(reader)._bucket
+
+            def noted(key: str, limit: int, token: str, ask: Callable[..., Content | None] = bucket.get_changed) -> Any:
+                moved.append(ask(key, limit, token))
+                return moved[-1]
+
+            monkeypatch.setattr(bucket, "get_changed", noted)
+            assert reader.versions(NAME) == publisher.versions(NAME)
+        publisher.publish(make(tmp_path, version=version))
+    # the first of all was not known before; then unchanged, changed, unchanged
+    assert [content is None for content in moved] == [True, False, True]
+
+
+def test_a_writer_that_stopped_is_waited_for_and_then_listed(
+    strict: stores.S3, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = opened(url)
+    registry.publish(make(tmp_path), init=True)
+    with monkeypatch.context() as changed:
+        changed.setattr(place_of(registry), "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            registry.publish(make(tmp_path, version="2.0"))
+    registry.publish(make(tmp_path, version="3.0"))
+    assert [str(listing.version) for listing in registry.versions(NAME)] == ["1.0.0", "3.0"]
+    assert len(list(place_of(registry).list(".adpm/notes/"))) == 1
+    monkeypatch.setattr(limits, "CLAIM_SECONDS", -1)
+    registry.publish(make(tmp_path, version="4.0"))
+    assert [str(listing.version) for listing in registry.versions(NAME)] == ["1.0.0", "2.0", "3.0", "4.0"]
+    assert list(place_of(registry).list(".adpm/notes/")) == []
 
 
 def test_more_than_one_page_of_keys(strict: stores.S3, url: str) -> None:

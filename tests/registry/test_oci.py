@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -12,15 +13,16 @@ from packaging.version import Version
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob
 from adpm.errors import AdpmError, LoginNeededError, NotFoundError, RegistryError, UsageError
-from adpm.net.client import Client
+from adpm.net.client import Answer, Client
 from adpm.registry.distribution import Distribution
 from adpm.registry.oci import OciRegistry
+from adpm.registry.oci_open import open_oci
 from adpm.registry.open import open_registry
 from adpm.registry.port import Publication
 from adpm.registry.upload import upload
 from adpm.store.parallel import in_parallel
 from adpm.store.store import Store
-from tests.net.clients import hasty
+from tests.net.clients import HASTY, hasty
 from tests.net.serving import Request, serve
 from tests.registry.making import make
 from tests.registry.oci import docker_registry, log_in
@@ -260,6 +262,93 @@ def test_an_upload_goes_on_where_it_was_cut(arrived: int) -> None:
         upload(api, "x", Blob(Digest.of(data), len(data)), [data[:4], data[4:]], piece=10)
         assert bytes(stored) == data
         assert "digest=sha256" in server.requests[-1].path
+
+
+@pytest.mark.parametrize("method", ["PATCH", "GET", "PUT"])
+@pytest.mark.parametrize("piece", [10, 100])
+def test_an_upload_that_the_registry_forgot_begins_again(method: str, piece: int) -> None:
+    data, stored, forgotten = bytes(range(30)), bytearray(), [False]
+
+    def answer(request: Request) -> None:
+        where = f"/up/{request.number}"
+        if request.method == "POST":
+            stored.clear()
+            request.answer(202, Location=where)
+        elif request.method == "HEAD":
+            request.answer(404)
+        elif request.method == method and not forgotten[0] and (method != "PATCH" or stored):
+            forgotten[0] = True
+            request.answer(404, b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"unknown"}]}')
+        elif request.method == "PATCH":
+            if method == "GET" and not forgotten[0] and stored:
+                request.connection.close()
+                return
+            stored.extend(request.body)
+            request.answer(202, Location=where)
+        elif request.method == "PUT":
+            stored.extend(request.body)
+            request.answer(201)
+
+    with serve(answer) as server:
+        upload(Distribution(server.url, hasty()), "x", Blob(Digest.of(data), 30), [data[:4], data[4:]], piece=piece)
+        begun = [request.path for request in server.requests if request.method == "POST"]
+    assert bytes(stored) == data
+    assert len(begun) == (2 if forgotten[0] else 1)
+
+
+@pytest.mark.parametrize("refusals", [1, 9])
+def test_a_manifest_that_two_write_at_once_is_sent_again(refusals: int) -> None:
+    """docker-registry 2.8 then says of one that its bytes are not those of the digest."""
+
+    def answer(request: Request) -> None:
+        refused = request.number < refusals
+        body = b'{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match"}]}'
+        request.answer(400 if refused else 201, body if refused else b"")
+
+    with serve(answer) as server:
+        api = Distribution(server.url, hasty())
+        if refusals == 1:
+            api.put_manifest("x", "_index", b"{}", "text/plain")
+            assert len(server.requests) == 2
+        else:
+            with pytest.raises(RegistryError, match="refused a request"):
+                api.put_manifest("x", "_index", b"{}", "text/plain")
+            assert len(server.requests) == HASTY.retries + 1
+
+
+def test_a_registry_that_forgets_every_upload() -> None:
+    def answer(request: Request) -> None:
+        request.answer(202 if request.method == "POST" else 404, Location="/up")
+
+    data = b"some data"
+    with serve(answer) as server:
+        with pytest.raises(NotFoundError) as caught:
+            upload(Distribution(server.url, hasty()), "x", Blob(Digest.of(data), 9), [data])
+        assert caught.value.code == "url-not-found"
+        assert len([request for request in server.requests if request.method == "POST"]) == HASTY.retries + 1
+
+
+def test_an_index_that_has_not_changed_is_not_moved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = []
+    exchange = Distribution.exchange
+
+    def noted(self: Distribution, method: str, url: str, **options: Any) -> Answer:
+        answer = exchange(self, method, url, **options)
+        if method == "GET" and url.endswith("/_index"):
+            statuses.append((answer.status, len(answer.data) > 0))
+        return answer
+
+    with docker_registry(tmp_path / "server") as host:
+        publisher = open_oci("oci", f"oci://{host}/x", tmp_path, None)
+        publisher.publish(make(tmp_path))
+        monkeypatch.setattr(Distribution, "exchange", noted)
+        for count in (1, 2):
+            statuses.clear()
+            for _ in range(2):  # each in a new registry object, as in a new process
+                reader = open_oci("oci", f"oci://{host}/x", tmp_path, tmp_path / "cache")
+                assert len(reader.versions(NAME)) == count
+            assert statuses == [(200, True), (304, False)]
+            publisher.publish(make(tmp_path, version="2.0"))
 
 
 def test_addresses_that_are_none(tmp_path: Path) -> None:

@@ -1,0 +1,218 @@
+"""How fast ``adpm install`` downloads, against tools that move the same bytes: ``python tests/bench/download.py``.
+
+Everything is on this machine: nginx on loopback, data of its own making, below ``--work`` (a temporary directory). The
+contenders take turns, ``--rounds`` times; the table has medians, and as ratio the contender's time in that of curl.
+
+* ``curl --parallel``: the same files, 16 connections; it neither hashes nor syncs.
+* ``sha256``: the same files, hashed by as many processes as there are cores.
+* ``pip download``: the same bytes as wheels, from a simple index on the same server.
+* ``skopeo copy``, ``oras (Python)``: the same files as layers of one OCI artifact on the same server. The former
+  stands for the ``oras`` command, where that is not installed: both are Go, and copy layers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # as a script it would not find its neighbours
+
+from tests.bench import served  # noqa: E402
+
+_HASH = """
+import hashlib, sys
+for path in sys.stdin.read().split():
+    with open(path, "rb") as file: hashlib.file_digest(file, "sha256")
+"""
+
+
+class Contenders:
+    """Ways to get the bytes of ``made`` from the server at ``port`` into a fresh directory below ``work``."""
+
+    def __init__(self, made: served.Made, port: int, work: Path) -> None:
+        self._made = made
+        self._port = port
+        self._into = work / "into"
+
+    def adpm(self) -> None:
+        environment = {"ADPM_HOME": str(self._into), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
+        self._run([sys.executable, "-m", "adpm", "install", "--locked"], environment, cwd=self._made.project)
+
+    def curl(self) -> None:
+        lines = []
+        for i, path in enumerate(self._made.weights):
+            lines += [f'url = "http://127.0.0.1:{self._port}/{path}"', f'output = "{self._into / str(i)}"']
+        config = self._into.with_name("curl.conf")
+        config.write_text("\n".join(lines))
+        self._run(["curl", "--silent", "--parallel", "--parallel-max", "16", "--config", str(config)])
+
+    def sha256(self) -> None:
+        cores = os.cpu_count() or 1
+        paths = [str(self._made.root / path) for path in self._made.weights]
+        running = []
+        for i in range(cores):
+            process = subprocess.Popen([sys.executable, "-c", _HASH], stdin=subprocess.PIPE, text=True)
+            assert process.stdin is not None
+            process.stdin.write("\n".join(paths[i::cores]))
+            process.stdin.close()
+            running.append(process)
+        assert all(process.wait() == 0 for process in running)
+
+    def pip(self) -> None:
+        names = [f"bench-w{i:04d}" for i in range(len(self._made.weights))]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--dest"]
+        index = ["--index-url", f"http://127.0.0.1:{self._port}/simple/", "--disable-pip-version-check"]
+        self._run([*command, str(self._into), *index, *names], {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "0"})
+
+    def skopeo(self) -> None:
+        source = f"docker://127.0.0.1:{self._port}/bench/all:1.0"
+        self._run(["skopeo", "copy", "--quiet", "--src-tls-verify=false", source, f"dir:{self._into}"])
+
+    def oras(self) -> None:
+        code = (
+            "import oras.client; oras.client.OrasClient(insecure=True, tls_verify=False)"
+            f".pull('127.0.0.1:{self._port}/bench/all:1.0', allowed_media_type=[], outdir={str(self._into)!r})"
+        )
+        self._run([sys.executable, "-c", code])
+
+    def oras_command(self) -> None:
+        reference = f"127.0.0.1:{self._port}/bench/all:1.0"
+        self._run(["oras", "pull", "--no-tty", "--plain-http", "--output", str(self._into), reference])
+
+    def _run(self, command: list[str], environment: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+        done = subprocess.run(
+            command, env=os.environ | (environment or {}), cwd=cwd, check=False, capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            sys.exit(f"{command[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+    def fresh(self) -> None:
+        shutil.rmtree(self._into, ignore_errors=True)
+        self._into.mkdir()
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds of wall time, and of processors, of one run and what it started."""
+
+    wall: float
+    work: float
+
+
+def measured(contenders: Contenders, runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[Took]]:
+    out: dict[str, list[Took]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            contenders.fresh()
+            os.sync()  # what the one before left unwritten is not this one's to pay for
+            before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            run()
+            wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+            out[name].append(Took(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
+    contenders.fresh()
+    return out
+
+
+def show(title: str, times: dict[str, list[Took]], size: int, files: dict[str, int], base: str) -> None:
+    """``files``: how many each contender asks for."""
+    print(f"\n{title}; load average {os.getloadavg()[0]:.1f}")
+    print(f"{'':20} {'median':>9} {'best':>9} {'processor':>10} {'MB/s':>7} {'files/s':>8} {'ratio':>7}")
+    for name, found in times.items():
+        median, best = statistics.median(took.wall for took in found), min(took.wall for took in found)
+        work = statistics.median(took.work for took in found)
+        ratio = statistics.median(one.wall / other.wall for one, other in zip(found, times[base], strict=True))
+        rates = f"{size / median / 1e6:7.0f} {files[name] / median:8.0f}" if files[name] else f"{'':16}"
+        print(f"{name:20} {median:7.2f} s {best:7.2f} s {work:8.2f} s {rates} {ratio:6.2f}x")
+
+
+def others(contenders: Contenders) -> dict[str, Callable[[], None]]:
+    """Package managers and their like, those that are installed."""
+    out = {"pip download": contenders.pip}
+    if shutil.which("oras"):
+        out["oras pull"] = contenders.oras_command
+    elif shutil.which("skopeo"):
+        out["skopeo copy"] = contenders.skopeo
+    if subprocess.run([sys.executable, "-c", "import oras"], check=False, capture_output=True).returncode == 0:
+        out["oras (Python)"] = contenders.oras
+    return out
+
+
+def large(work: Path, rounds: int, adapters: int, size: int, *, quick: bool) -> None:
+    port = served.free_port()
+    made = served.make(work, adapters=adapters, size=size, port=port)
+    if not quick:
+        served.add_wheels(made)
+        served.add_artifact(made)
+    with served.nginx(made.root, work / "nginx", port):
+        contenders = Contenders(made, port, work)
+        runs = {
+            "adpm install": contenders.adpm,
+            "curl --parallel": contenders.curl,
+            "sha256": contenders.sha256,
+        }
+        if not quick:
+            runs |= others(contenders)
+        times = measured(contenders, runs, rounds)
+    files = dict.fromkeys(times, adapters) | {"adpm install": made.requests, "pip download": 2 * adapters}
+    show(f"{adapters} adapters of {size / 1e6:.1f} MB, cold", times, made.size, files, "curl --parallel")
+
+
+def small(work: Path, rounds: int) -> None:
+    port, slow = served.free_port(), served.free_port()
+    for adapters, each, late, at in ((4, 100, 0.0, port), (200, 1, 0.05, slow)):
+        made = served.make(work, adapters=adapters, each=each, size=20_000, port=at)
+        (work / "one").mkdir()
+        single = served.make(work / "one", adapters=1, size=20_000, port=at)
+        shutil.copytree(single.root, made.root, dirs_exist_ok=True)
+        with served.nginx(made.root, work / "nginx", port), served.delayed(slow, port, late):
+            contenders = Contenders(made, at, work)
+            runs = {
+                "adpm install": contenders.adpm,
+                "adpm, one adapter": Contenders(single, at, work).adpm,
+                "curl --parallel": contenders.curl,
+            }
+            times = measured(contenders, runs, rounds)
+        files = {"adpm install": made.requests, "adpm, one adapter": 3, "curl --parallel": len(made.weights)}
+        title = f"{adapters} adapters with {each} files of 20 kB each, answers {late * 1e3:.0f} ms late"
+        show(title, times, made.size, files, "curl --parallel")
+        pairs = zip(times["adpm install"], times["adpm, one adapter"], strict=True)
+        beyond = statistics.median(one.wall - none.wall for one, none in pairs)
+        print(f"adpm beyond what one adapter takes: {(made.requests - 3) / beyond:.0f} files/s")
+        for name in ("root", "project", "nginx", "one"):
+            shutil.rmtree(work / name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--work", type=Path, help="make the data here; where it lies on a disk, the disk is measured, too"
+    )
+    parser.add_argument("--only", choices=["large", "small"])
+    parser.add_argument("--adapters", type=int, default=200)
+    parser.add_argument("--size", type=int, default=3_600_000, help="bytes of an adapter")
+    parser.add_argument("--quick", action="store_true", help="only adpm, curl and sha256")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.work) as directory:
+        for name in ("large", "small") if options.only is None else (options.only,):
+            work = Path(directory) / name
+            work.mkdir()
+            if name == "large":
+                large(work, options.rounds, options.adapters, options.size, quick=options.quick)
+            else:
+                small(work, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
