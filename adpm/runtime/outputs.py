@@ -9,7 +9,7 @@ Source: ``adapters`` 1.3.0, ``heads/model_mixin.py`` (``forward_head``) and the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -213,9 +213,9 @@ class _Acts:
             plain = base if isinstance(base, tuple) else base.to_tuple()
             rest = plain[2 if self.view.pooled else 1 :]
             return tuple(value for value in out.values() if value is not None) + rest
-        for field in fields(type(out)):  # type: ignore[arg-type]  # all outputs are dataclasses
-            if getattr(out, field.name) is None and getattr(base, field.name, None) is not None:
-                out[field.name] = getattr(base, field.name)
+        for name, value in base.items():  # what the base said and the head's kind of output has a place for
+            if getattr(out, name, value) is None:
+                out[name] = value
         return out
 
     def outcome(self, base: Any, states: Tensor, given: dict[str, Any]) -> ModelOutput:

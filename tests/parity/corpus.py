@@ -134,7 +134,8 @@ class Case:
             return False
         active = set(leaves(self.composition()))
         configs = [paths for name, paths in self.directories().items() if name in active]
-        no_prefix = self.meta["model_type"] in NO_PREFIX
+        divided = any(block.kind not in ("stack", "skip") for block in blocks(self.composition()))
+        no_prefix = divided or self.meta["model_type"] in NO_PREFIX
         return all(_hub_in_scope(path, no_prefix) for paths in configs for path in paths)
 
 

@@ -366,7 +366,7 @@ def test_remove() -> None:
         (lambda h: h.add("a b"), UsageError, "adapter-name-invalid"),
         (lambda h: h.add("stack(a)"), UsageError, "adapter-name-invalid"),
         (lambda h: h.add("x", "pfeifer"), UsageError, "method-unknown"),
-        (lambda h: h.add("x", {"architecture": "reft"}), AdapterError, "method-unsupported"),
+        (lambda h: h.add("x", {"architecture": "hypernetwork"}), AdapterError, "method-unsupported"),
         (lambda h: h.add("x", reduction_factor=0), DocumentError, "adapter-config-invalid"),
         (lambda h: h.add("x", reduction_factor="16"), DocumentError, "adapter-config-invalid"),
         (lambda h: h.add("x", reduction_factor={"0": 2}), AdapterError, "adapter-misfit"),

@@ -246,8 +246,8 @@ def test_no_directory(tmp_path: Path) -> None:
 
 
 def test_a_head_of_another_kind(saved: Path) -> None:
-    """A tagging head, and the head of a whole model class, which has no settings."""
-    change_config(saved / "head_config.json", head_type="tagging")
+    """A kind that nobody knows, and the head of a whole model class, which has no settings."""
+    change_config(saved / "head_config.json", head_type="fortune_telling")
     assert refusal(saved).code == "method-unsupported"
     change_config(saved / "head_config.json", head_type="classification")
     adpm.attach(make()).read(saved, name="x")

@@ -23,7 +23,14 @@ from adapters import composition as ac
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-from make_adapterhub import ACTIVATIONS, FAMILIES, bottleneck, low_rank, randomise, write  # type: ignore[import-not-found]  # a script beside this one
+from make_adapterhub import (  # type: ignore[import-not-found]  # beside this file, which runs as a script
+    ACTIVATIONS,
+    FOUR,
+    bottleneck,
+    low_rank,
+    write,
+)
+from small import SMALL, randomise  # type: ignore[import-not-found]  # as above
 
 ROWS, TOKENS = 4, 11
 
@@ -108,19 +115,16 @@ def randomise_adapters(model: Any) -> None:
             parameter.data = 1.0 + noise if ones or name.endswith(".m.weight") else noise
 
 
-def fixture(out: Path, number: int, rng: random.Random) -> None:  # noqa: PLR0915 - one case, from top to bottom
-    family = rng.choice(list(FAMILIES))
-    word, sizes = FAMILIES[family]
-    config = getattr(transformers, f"{word}Config")(
-        vocab_size=50, max_position_embeddings=40, **({"hidden_size": 32} if family != "distilbert" else {}), **sizes
-    )
+def fixture(out: Path, number: int, rng: random.Random) -> None:
+    family = rng.choice(FOUR)
+    word = SMALL[family].word
     base_dir = out / "bases" / f"adapters-{family}-{number}"
-    base = getattr(transformers, f"{word}Model")(config)
+    base = SMALL[family].model()
     randomise(base, 0.15)
     base.save_pretrained(base_dir)
     names = ["a", "b", "c"]
     linear = rng.random() < 0.25
-    chosen = low_rank(rng) if linear else bottleneck(rng)
+    chosen = low_rank(rng) if linear else bottleneck(rng, family)
     if linear and (chosen.use_gating or chosen.use_dora):  # the last one's norm for all: decision 0020
         chosen = adapters.LoRAConfig(r=4, alpha=8)
     model = getattr(adapters, f"{word}AdapterModel").from_pretrained(base_dir)
