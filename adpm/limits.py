@@ -73,6 +73,7 @@ MIRROR_SECONDS: Final = 20.0  # after so long, a mirror that has sent
 MIRROR_BYTES_PER_SECOND: Final = 16 << 10  # less than this is not waited for any longer
 RECORD_BYTES: Final = 64 << 10
 YANK_REASON_CHARACTERS: Final = 1_000
+CHANNEL_READS: Final = 4  # of a channel that can't be read: a server may show it while it is written
 INDEX_TRIES: Final = 200  # lost races of one publisher for one package's index
 RACE_PAUSE_SECONDS: Final = 0.1  # at most, before one who lost a race for an index begins again; doubled each time
 RACE_PAUSE_MAX_SECONDS: Final = 3.0

@@ -17,7 +17,7 @@ from adpm.core.base import DIMENSIONS, BaseIdentity, Shape, Sketch
 from adpm.core.composition import Block, Composition, Kind, leaves
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.moment import moment_of
-from adpm.core.names import Alias, Digest, PackageName, parse_version
+from adpm.core.names import Alias, Channel, Digest, PackageName, parse_version
 from adpm.core.release import Blob, Card, File, Listing, Method, Metric
 from adpm.core.requirement import Requirement
 from adpm.core.rules import RESOLUTIONS, Override, Rules
@@ -77,6 +77,8 @@ requirements = st.one_of(
     st.builds(Requirement, package_names, specifier_sets()),
     st.builds(lambda name, digest: Requirement(name, digest=digest), package_names, digests),
 )
+channels = st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True).map(Channel.parse)
+wanted_requirements = requirements | st.builds(lambda n, c: Requirement(n, channel=c), package_names, channels)
 requirement_tuples = st.lists(requirements, max_size=4, unique_by=lambda r: r.name).map(
     lambda rs: tuple(sorted(rs, key=lambda r: r.name))
 )

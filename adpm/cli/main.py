@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "info": "Show a package's releases and its card.",
     "checkout": "Link the locked adapters out as plain directories.",
     "publish": "Publish a directory as a release.",
+    "channel": "Set, list and remove a package's movable names.",
     "yank": "Withdraw a release from new resolutions.",
     "verify": "Hash everything in the store and check the lock.",
     "gc": "Remove from the store what no project needs.",

@@ -15,11 +15,12 @@ from packaging.version import InvalidVersion, Version
 from adpm import limits
 from adpm.errors import UsageError
 
-__all__ = ["Alias", "Digest", "PackageName", "parse_version"]
+__all__ = ["Alias", "Channel", "Digest", "PackageName", "parse_version"]
 
 _PART: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*\Z")
 _RESERVED: Final = frozenset({"blobs", "releases", "yanks", "index.json", "oci-layout"})
 _ALIAS: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
+_CHANNEL: Final = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -68,6 +69,23 @@ class Alias(str):
                 "alias-invalid",
                 f"{text[:80]!r} is not an alias",
                 hint="an alias is a letter followed by up to 63 letters, digits, '_' or '-'",
+            )
+        return cls(text)
+
+
+class Channel(str):
+    """A registry's movable name for a release of a package: a letter, then up to 31 letters, digits or ``-``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if not _CHANNEL.match(text):
+            raise UsageError(
+                "channel-invalid",
+                f"{text[:80]!r} is not a channel",
+                hint="a channel is a lower-case letter followed by up to 31 lower-case letters, digits or '-', such as "
+                "prod; a version is asked for with '==1.2', a digest with '@sha256:' and 64 hex digits",
             )
         return cls(text)
 

@@ -2,6 +2,7 @@
 
     requirement = NAME [SPECIFIERS]            text/sst-2 >=1.2,<2
                 | NAME "@" DIGEST              text/sst-2@sha256:9f86d0...
+                | NAME "@" CHANNEL             text/sst-2@prod
 
 SPECIFIERS are PEP 440 version specifiers (``>=1.2,<2``, ``~=1.0``, ``==1.4``), read by ``packaging``. ``===`` compares
 strings, not versions, and is refused.
@@ -16,7 +17,7 @@ from typing import Final, Self
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 
 from adpm import limits
-from adpm.core.names import Digest, PackageName
+from adpm.core.names import Channel, Digest, PackageName
 from adpm.errors import UsageError
 
 __all__ = ["Requirement", "parse_specifiers"]
@@ -53,11 +54,15 @@ def _spelling(specifier: Specifier) -> tuple[int, str]:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A package and the releases of it that will do: a set of versions, or one release by its digest."""
+    """A package and the releases of it that will do: a set of versions, or one release, by its digest or a channel.
+
+    Only a project asks for a channel, and only its registry knows what it means: what releases require names none.
+    """
 
     name: PackageName
     specifiers: SpecifierSet = field(default_factory=SpecifierSet)
     digest: Digest | None = None
+    channel: Channel | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -71,17 +76,30 @@ class Requirement:
             )
         name, rest = PackageName.parse(match[1]), match[2].strip()
         if rest.startswith("@"):
-            return cls(name, digest=Digest.parse(rest[1:].strip()))
+            one = rest[1:].strip()
+            return cls(name, digest=Digest.parse(one)) if ":" in one else cls(name, channel=Channel.parse(one))
         return cls(name, parse_specifiers(rest))
+
+    @classmethod
+    def fixed(cls, text: str) -> Self:
+        """As ``parse``, for what means the same wherever it is read: a channel is refused (``channel-misplaced``)."""
+        requirement = cls.parse(text)
+        if requirement.channel is not None:
+            raise UsageError(
+                "channel-misplaced",
+                f"{text.strip()[:200]!r} asks for a channel",
+                hint="a channel may stand under 'adapters:' alone; write versions here, such as '>=1.2,<2'",
+            )
+        return requirement
 
     @property
     def constraint(self) -> str:
-        """The part after the name, in canonical form: ``>=1.2,<2``, ``@sha256:...`` or the empty text."""
-        if self.digest is not None:
-            return f"@{self.digest}"
+        """The part after the name, in canonical form: ``>=1.2,<2``, ``@sha256:...``, ``@prod`` or the empty text."""
+        if self.digest is not None or self.channel is not None:
+            return f"@{self.digest or self.channel}"
         return ",".join(dict.fromkeys(str(s) for s in sorted(self.specifiers, key=_spelling)))
 
     def __str__(self) -> str:
-        if self.digest is not None:
-            return f"{self.name}@{self.digest}"
+        if self.digest is not None or self.channel is not None:
+            return f"{self.name}{self.constraint}"
         return f"{self.name} {self.constraint}" if self.constraint else str(self.name)

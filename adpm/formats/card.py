@@ -70,7 +70,7 @@ def requires_node(node: Node) -> tuple[Requirement, ...]:
 
 def _requirement(node: Node) -> Requirement:
     constraint = "" if node.value == "" else text(node)
-    return Requirement.parse(f"{node.path[-1]} {constraint}")
+    return Requirement.fixed(f"{node.path[-1]} {constraint}")
 
 
 def requires_value(requires: tuple[Requirement, ...]) -> dict[str, str]:

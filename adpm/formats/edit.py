@@ -62,8 +62,14 @@ def _said(wanted: Wanted) -> str | dict[str, str | list[str] | None]:
     if isinstance(asked, Requirement):
         if not any((wanted.registry, wanted.base, wanted.slot)):
             return str(asked)
-        version = asked.constraint or None
-        return {"package": asked.name, "version": version, "registry": wanted.registry, **place}
+        version = None if asked.channel is not None else asked.constraint or None
+        return {
+            "package": asked.name,
+            "version": version,
+            "channel": asked.channel,
+            "registry": wanted.registry,
+            **place,
+        }
     source = wanted_source_value(asked)
     if isinstance(source, dict):
         return {**source, **place}

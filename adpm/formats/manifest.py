@@ -12,7 +12,7 @@ from adpm.core.composition import leaves, parse_composition
 from adpm.core.files import LOCK_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
 from adpm.core.metrics import Floor, Preference
-from adpm.core.names import Alias, PackageName, parse_version
+from adpm.core.names import Alias, Channel, PackageName, parse_version
 from adpm.core.requirement import Requirement
 from adpm.core.source import is_source, parse_source
 from adpm.errors import DocumentError, Fault, UsageError
@@ -166,6 +166,11 @@ def _wanted(node: Node) -> Wanted:
     where, prefer = fields.get("where", floors) or (), fields.get("prefer", parsed(Preference.parse))
     plain = Requirement(package)
     requirement = fields.get("version", lambda v: Requirement.parse(f"{package or 'x'} {text(v)}"), default=plain)
+    channel = fields.get("channel", parsed(Channel.parse))
+    if channel is not None:
+        if requirement is not plain:
+            node.fail("has 'version' and 'channel'; a channel means one release: leave 'version' out")
+        requirement = Requirement(package, channel=channel)
     fields.close()
     return Wanted(alias, requirement, registry, base, slot, where=where, prefer=prefer, line=node.line)
 
@@ -209,7 +214,7 @@ def _package(node: Node) -> PackageHeader:
 
 
 def _requirements(node: Node) -> tuple[Requirement, ...]:
-    requirements = list_of(parsed(Requirement.parse))(node)
+    requirements = list_of(parsed(Requirement.fixed))(node)
     if len({requirement.name for requirement in requirements}) != len(requirements):
         node.fail("requires one package twice; join the constraints with a comma")
     return tuple(sorted(requirements, key=lambda requirement: requirement.name))

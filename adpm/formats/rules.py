@@ -53,7 +53,7 @@ def _licenses(node: Node) -> tuple[str, ...]:
 
 
 def _overrides(node: Node) -> tuple[Override, ...]:
-    overrides = list_of(lambda inner: Override(parsed(Requirement.parse)(inner), inner.line))(node)
+    overrides = list_of(lambda inner: Override(parsed(Requirement.fixed)(inner), inner.line))(node)
     if len({override.requirement.name for override in overrides}) != len(overrides):
         node.fail("overrides one package twice; join the constraints with a comma")
     return tuple(sorted(overrides, key=lambda override: override.requirement.name))

@@ -11,17 +11,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
+from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.lock import Lock, package_key
 from adpm.core.manifest import Wanted
-from adpm.core.names import Alias, PackageName
+from adpm.core.names import Alias, Channel, Digest, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
-from adpm.errors import NoSolutionError, UsageError
+from adpm.core.settings import connections
+from adpm.errors import NoSolutionError, NotFoundError, UsageError
 from adpm.ops.project import Project
 from adpm.resolve import problem
 from adpm.resolve.solve import resolve
+from adpm.store.parallel import in_parallel
 
 __all__ = ["Candidates", "Choice", "choose", "node", "questions", "registry_pins"]
 
@@ -30,6 +33,10 @@ class Candidates(Protocol):
     """As ``resolve.problem.Source``, for a package or for what it is in a slot."""
 
     def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]: ...
+
+    def channel(self, name: PackageName, channel: Channel) -> Digest:
+        """The release that a channel means now. Threads may ask at once."""
+        ...
 
 
 class Choice(NamedTuple):
@@ -65,6 +72,7 @@ def choose(
         try:
             chosen = _answered(asked, slotted).chosen
         except NoSolutionError as error:
+            _say_channels(error, [w for w in project.manifest.adapters if w.base == base], asked, slotted)
             if base is not None:
                 error.what += f" on the base {base}"
             raise
@@ -82,10 +90,16 @@ def questions(
     update: Collection[str] | None = None,
     moment: str | None,
 ) -> Iterator[tuple[str | None, problem.Problem, _Slotted]]:
-    """For each base by name the problem, and the source in which a package in a slot is ``node(package, slot)``."""
+    """For each base by name the problem, and the source in which a package in a slot is ``node(package, slot)``.
+
+    In the problem stands for each channel the one release that it means.
+    """
     kept = _kept(project, before, update)
+    meant = _meant(project, source, before, update)
     for base, identity in bases.items():
-        wanted = [_Line(w, direct.get(w.alias)) for w in project.manifest.adapters if w.base == base]
+        wanted = [
+            _Line(w, direct.get(w.alias), meant.get(w.alias)) for w in project.manifest.adapters if w.base == base
+        ]
         slotted = _Slotted(source, {node(w.pinned.name, w.wanted.slot) for w in wanted if w.wanted.slot is not None})
         keys = {node(w.pinned.name, w.wanted.slot): package_key(w.pinned.name, base, w.wanted.slot) for w in wanted}
         asked = replace(
@@ -133,14 +147,17 @@ def registry_pins(project: Project) -> dict[PackageName, str]:
 
 
 class _Line(NamedTuple):
-    """A line under ``adapters:``, with the release if it names a direct source."""
+    """A line under ``adapters:``, with the release if it names a direct source, and that which its channel means."""
 
     wanted: Wanted
     direct: Listing | None
+    meant: Digest | None
 
     @property
     def pinned(self) -> Requirement:
-        """What the resolver is to choose: of a direct source, the one release that it holds."""
+        """What the resolver is to choose: of a direct source and of a channel, the one release."""
+        if self.meant is not None and isinstance(self.wanted.requirement, Requirement):
+            return Requirement(self.wanted.requirement.name, digest=self.meant)
         if isinstance(self.wanted.requirement, Requirement):
             return self.wanted.requirement
         assert self.direct is not None  # noqa: S101 - the caller took every source
@@ -225,3 +242,61 @@ def _kept(
             locked = problem.Locked(package.version, package.manifest.digest)
             kept.setdefault(package.base, {})[node(package.name, package.slot)] = locked
     return kept
+
+
+def _meant(
+    project: Project, source: Candidates, before: Lock | None, update: Collection[str] | None
+) -> dict[Alias, Digest]:
+    """By alias, the release that its channel means: what it meant in ``before``, unless that may move or is gone."""
+    out: dict[Alias, Digest] = {}
+
+    def ask(item: tuple[Wanted, Requirement, Channel]) -> None:
+        wanted, requirement, channel = item
+        digest = None if before is None else _meant_before(wanted, requirement, before, update)
+        if digest is None or not _lists(source, requirement.name, wanted.slot, digest):
+            digest = source.channel(requirement.name, channel)
+        out[wanted.alias] = digest
+
+    asked = [
+        (wanted, wanted.requirement, wanted.requirement.channel)
+        for wanted in project.manifest.adapters
+        if isinstance(wanted.requirement, Requirement) and wanted.requirement.channel is not None
+    ]
+    in_parallel(ask, asked, threads=connections(), first=limits.CONNECTIONS_FIRST)
+    return out
+
+
+def _meant_before(
+    wanted: Wanted, requirement: Requirement, before: Lock, update: Collection[str] | None
+) -> Digest | None:
+    key, locked = package_key(requirement.name, wanted.base, wanted.slot), before.adapters.get(wanted.alias)
+    if locked is None or (locked.requirement, locked.registry, locked.key) != (requirement, wanted.registry, key):
+        return None
+    may_move = update is not None and (not update or key in update)
+    package = None if may_move else before.packages.get(key)
+    return None if package is None or package.source is not None else package.manifest.digest
+
+
+def _lists(source: Candidates, name: PackageName, slot: str | None, digest: Digest) -> bool:
+    try:
+        return any(listing.manifest.digest == digest for listing in source.candidates(name, slot))
+    except NotFoundError:
+        return False
+
+
+def _say_channels(
+    error: NoSolutionError, adapters: Sequence[Wanted], asked: problem.Problem, source: problem.Source
+) -> None:
+    """Name each channel by its name in what is said of its release, and say which release that is.
+
+    ``adapters``: the lines that ``asked`` states, in the same order.
+    """
+    for wanted, stated in zip(adapters, asked.wanted, strict=True):
+        pinned = stated.requirement
+        if not isinstance(wanted.requirement, Requirement) or wanted.requirement.channel is None:
+            continue
+        if error.cause is not None and str(pinned) in error.cause:
+            named = str(replace(pinned, digest=None, channel=wanted.requirement.channel))
+            means = next((str(e.version) for e in source.candidates(pinned.name) if e.manifest.digest == pinned.digest))
+            told = f"{named} means {means} here; 'adpm update {wanted.alias}' asks what it means now."
+            error.cause = f"{error.cause.replace(str(pinned), named)}\n{told}"

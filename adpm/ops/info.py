@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from adpm.core.release import Card, Listing, Release
 from adpm.core.requirement import Requirement
 from adpm.errors import NotFoundError
+from adpm.ops.channels import release_of
 from adpm.ops.project import Project
 from adpm.ops.registries import open_chain
 
@@ -27,9 +28,12 @@ class Info:
 def info(project: Project, requirement: Requirement, *, registry: str | None = None) -> Info:
     """Look up ``requirement``; of several releases that meet it the newest that is final and not yanked is shown.
 
-    Raises ``NotFoundError`` (``package-not-found``, ``version-not-found``).
+    Raises ``NotFoundError`` (``package-not-found``, ``version-not-found``), and of a channel what ``release_of`` does.
     """
     found = open_chain(project).find(requirement.name, registry)
+    if requirement.channel is not None:
+        target = release_of(found.registry, requirement.name, requirement.channel, found.listings)
+        requirement = Requirement(requirement.name, digest=target.manifest.digest)
     meeting = [listing for listing in found.listings if _meets(listing, requirement)]
     if not meeting:
         versions = ", ".join(str(listing.version) for listing in reversed(found.listings))

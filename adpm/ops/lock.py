@@ -18,7 +18,7 @@ from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
 from adpm.core.metrics import spell
 from adpm.core.moment import moment_of
-from adpm.core.names import Alias, PackageName
+from adpm.core.names import Alias, Channel, Digest, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.settings import connections
@@ -28,6 +28,7 @@ from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
 from adpm.ops.cards import cards
 from adpm.ops.changes import changes
+from adpm.ops.channels import release_of
 from adpm.ops.choose import Choice, choose, registry_pins
 from adpm.ops.compositions import check_mixtures, check_names
 from adpm.ops.direct import Direct, take
@@ -63,7 +64,8 @@ def lock(
     """The lock that belongs to ``project``.
 
     A lock that already belongs to the manifest is kept without asking a registry. ``update``: the keys of the packages
-    that may move to newer releases; an empty collection: all of them; None: only what must. An ``exclude-newer`` that
+    that may move to newer releases, or to what their channels now mean; an empty collection: all of them; None: only
+    what must. An ``exclude-newer`` that
     is an age counts back from ``now`` (None: the clock), in every resolution anew.
     A lock with git's conflict markers is resolved: out of what the two sides have locked where that goes together, else
     with the registries, what the sides agree on being preferred.
@@ -196,6 +198,7 @@ class _Source:
         self.rules = project.manifest.rules
         self.direct: dict[tuple[PackageName, str | None], Direct] = {}
         self.pins = registry_pins(project)
+        self._meant: dict[tuple[PackageName, Channel], Digest] = {}
         for wanted in project.manifest.adapters:
             if not isinstance(wanted.requirement, Requirement):
                 self.direct[direct[wanted.alias].listing.name, wanted.slot] = direct[wanted.alias]
@@ -204,6 +207,12 @@ class _Source:
         if (name, slot) in self.direct:
             return [self.direct[name, slot].listing]
         return self.chain.find(name, self.pins.get(name)).listings
+
+    def channel(self, name: PackageName, channel: Channel) -> Digest:
+        if (name, channel) not in self._meant:
+            found = self.chain.find(name, self.pins.get(name))
+            self._meant[name, channel] = release_of(found.registry, name, channel, found.listings).manifest.digest
+        return self._meant[name, channel]
 
     def pin(self, choice: Choice, batch: Batch) -> LockedPackage:
         """The lock's entry for a release, after its card and its index entry were found to agree."""
@@ -277,7 +286,7 @@ def _preferred(project: Project, source: _Source, choices: list[Choice]) -> Iter
     """Where a score counted before the version: which newer release was passed over."""
     chosen = {choice.key: choice.listing for choice in choices}
     for wanted in project.manifest.adapters:
-        if wanted.prefer is None or not isinstance(wanted.requirement, Requirement):
+        if wanted.prefer is None or not isinstance(wanted.requirement, Requirement) or wanted.requirement.channel:
             continue
         listing = chosen[package_key(wanted.requirement.name, wanted.base, wanted.slot)]
         newest = max(

@@ -17,9 +17,9 @@ from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE
-from adpm.core.lock import Lock, LockedPackage
+from adpm.core.lock import Lock, LockedAdapter, LockedPackage
 from adpm.core.manifest import Manifest, Wanted
-from adpm.core.names import Digest, PackageName
+from adpm.core.names import Alias, Channel, Digest, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.errors import DocumentError, NoSolutionError, NotFoundError
@@ -63,6 +63,15 @@ class Merge:
         sides = [side for side in (_base(self.ours, name), _base(self.theirs, name)) if side is not None]
         return next((s for s in sides if (s.model, s.revision) == (base.model, base.revision)), base)
 
+    def _asked(self, project: Project) -> dict[Alias, LockedAdapter]:
+        """What was locked for each alias by a side that was asked for what the project asks now."""
+        out = {**self.theirs.adapters, **self.ours.adapters}
+        for wanted in project.manifest.adapters:
+            other = self.theirs.adapters.get(wanted.alias)
+            if other is not None and out[wanted.alias].requirement != wanted.requirement:
+                out[wanted.alias] = other
+        return out
+
     def chosen(self, project: Project, bases: Bases) -> dict[str, LockedPackage]:
         """One release of each package that ``project`` needs, out of the two sides.
 
@@ -77,7 +86,7 @@ class Merge:
         # A side that counts was locked with the same policy: all in it is allowed.
         rules = replace(project.manifest.rules, licenses=None)
         lenient = replace(project, manifest=replace(project.manifest, rules=rules))
-        before = replace(self.ours, packages=self.preferred())
+        before = replace(self.ours, adapters=self._asked(project), packages=self.preferred())
         pins, packages = registry_pins(project), {}
         for name, base in bases.items():
             held = _Held()
@@ -109,6 +118,9 @@ class _Held:
 
     def entry(self, choice: Choice) -> LockedPackage:
         return self._packages[choice.listing.name, choice.slot][choice.listing.manifest.digest]
+
+    def channel(self, name: PackageName, channel: Channel) -> Digest:
+        raise NoSolutionError("no-solution", f"what {name}@{channel} means is not in the lock")
 
     def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]:
         if (name, slot) not in self._packages:

@@ -15,7 +15,7 @@ from adpm.core.names import Alias
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.ops.base import project_bases
-from adpm.ops.choose import node, questions
+from adpm.ops.choose import Candidates, node, questions
 from adpm.ops.lock import moment_now, registries_of
 from adpm.ops.project import Project
 from adpm.resolve.catalog import Catalog
@@ -36,12 +36,13 @@ _RULES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """A locked package that is not the newest there is, or that was yanked.
+    """A locked package that is not the newest there is, or not what its channel means, or that was yanked.
 
     ``allowed``: the newest release that every requirement of the manifest and of the locked releases admits, and the
-    base; the locked one if none is newer. ``newest``: the newest of all that is neither yanked nor, where there are
-    others, a pre-release; None where no registry lists any. ``held_by``: why ``newest`` is not allowed. ``yanked``:
-    the reason, possibly empty; None if the locked release was not yanked. ``listed``: the registry still lists it.
+    base; the locked one if none is newer, and none is what its channel means. ``newest``: the newest of all that is
+    neither yanked nor, where there are others, a pre-release; None where no registry lists any. ``held_by``: why
+    ``newest`` is not allowed. ``yanked``: the reason, possibly empty; None if the locked release was not yanked.
+    ``listed``: the registry still lists it.
     """
 
     package: LockedPackage
@@ -65,22 +66,26 @@ def outdated(project: Project, lock: Lock) -> tuple[Outdated, ...]:
         with Fetcher(slotted, limits.PREFETCH_THREADS) as fetcher:
             catalog = Catalog(asked, fetcher)
             catalog.ask(names.values())
-            found += [_judged(lock, package, catalog[names[package.key]]) for package in packages]
+            found += [_judged(lock, package, catalog[names[package.key]], source) for package in packages]
     return tuple(entry for entry in found if entry is not None)
 
 
-def _judged(lock: Lock, locked: LockedPackage, package: Package) -> Outdated | None:
-    needs = list(_needs(lock, locked))
+def _judged(lock: Lock, locked: LockedPackage, package: Package, source: Candidates) -> Outdated | None:
+    needs = list(_needs(lock, locked, source))
     fitting = package.candidates
     for _, requirement in needs:
         fitting &= package.meeting(requirement)
     best = _best(package, [place for place in members(fitting) if package.fits(place)])
     newest = _best(package, [place for place in members(package.all) if package.releases[place].yanked is None])
     mine = next((release for release in package.releases if release.manifest == locked.manifest), None)
-    allowed = locked.version if best is None else max(locked.version, package.versions[best])
+    follows = any(a.requirement.channel is not None for a in lock.adapters.values() if a.key == locked.key)
+    if best is None:
+        allowed = locked.version
+    else:  # a channel may move back
+        allowed = package.versions[best] if follows else max(locked.version, package.versions[best])
     yanked = None if mine is None else mine.yanked
     behind = newest is not None and package.versions[newest] > locked.version
-    if not behind and yanked is None and mine is not None:
+    if not behind and allowed == locked.version and yanked is None and mine is not None:
         return None
     held = () if newest is None or package.versions[newest] <= allowed else _held(package, newest, needs)
     return Outdated(
@@ -94,11 +99,16 @@ def _judged(lock: Lock, locked: LockedPackage, package: Package) -> Outdated | N
     )
 
 
-def _needs(lock: Lock, locked: LockedPackage) -> Iterator[tuple[str, Requirement]]:
-    """Who requires what of a package: each line of the manifest and each locked release."""
+def _needs(lock: Lock, locked: LockedPackage, source: Candidates) -> Iterator[tuple[str, Requirement]]:
+    """Who requires what of a package: each line of the manifest, with what its channel means, each locked release."""
     for alias, adapter in lock.adapters.items():
         if adapter.key == locked.key:
-            yield f"{MANIFEST_FILE}: {alias}: {adapter.requirement}", adapter.requirement
+            asked = adapter.requirement
+            if asked.channel is not None:
+                meant = Requirement(asked.name, digest=source.channel(asked.name, asked.channel))
+            else:
+                meant = asked
+            yield f"{MANIFEST_FILE}: {alias}: {asked}", meant
     for package in lock.packages.values():
         for requirement in package.requires:
             if requirement.name == locked.name and lock.required(package, requirement).key == locked.key:

@@ -175,7 +175,9 @@ def _asked(lock: Lock, adapter: LockedAdapter) -> str:
 
 
 def meets(requirement: Requirement, package: LockedPackage) -> bool:
-    """Whether the locked release is one that the requirement admits."""
+    """Whether the locked release is one that the requirement admits; of a channel that is what was locked for it."""
+    if requirement.channel is not None:
+        return True
     if requirement.digest is not None:
         return requirement.digest == package.manifest.digest
     return requirement.specifiers.contains(package.version, prereleases=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,9 @@ from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.events import Listener, Note, ignore
 from adpm.core.manifest import BaseSource
-from adpm.core.names import Digest
+from adpm.core.names import Channel, Digest
 from adpm.core.release import Card, File, Listing
-from adpm.errors import UsageError
+from adpm.errors import NotFoundError, UsageError
 from adpm.formats.card import read_card, write_card
 from adpm.formats.contents import check_contents
 from adpm.formats.oci import write_release
@@ -81,12 +82,17 @@ def prepare(
     return Prepared(card, data, write_release(data, files), files)
 
 
-def publish(prepared: Prepared, registry: Registry, store: Store, *, init: bool = False) -> tuple[Listing, bool]:
+def publish(
+    prepared: Prepared, registry: Registry, store: Store, *, init: bool = False, channel: Channel | None = None
+) -> tuple[Listing, bool]:
     """Add the release to ``registry``: how it is listed, and whether it was new. The bytes come from the store.
 
-    Publishing the same release again changes nothing. Raises ``RegistryError`` (``version-taken``) if the version is
-    there with other content.
+    Then let ``channel`` mean it. Publishing the same release again changes nothing else. Raises ``RegistryError``
+    (``version-taken``) if the version is there with other content, (``channels-unsupported``) before anything is sent.
     """
+    if channel is not None:
+        with suppress(NotFoundError):  # a registry that is still to be made
+            registry.channel(prepared.card.name, channel)
     publication = Publication(
         manifest=prepared.manifest,
         card=prepared.card_data,
@@ -95,6 +101,8 @@ def publish(prepared: Prepared, registry: Registry, store: Store, *, init: bool 
     )
     with store.session():
         done = registry.publish(publication, init=init)
+    if channel is not None:
+        registry.set_channel(prepared.card.name, channel, prepared.card.version)
     return done.listing, done.created
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from packaging.version import Version
 
 from adpm import limits
-from adpm.core.names import Digest, PackageName
+from adpm.core.names import Channel, Digest, PackageName
 from adpm.core.release import Blob, Listing
 from adpm.core.settings import connections
 from adpm.errors import DocumentError, Fault, LoginNeededError, NotFoundError, RegistryError, UsageError
@@ -27,7 +27,8 @@ from adpm.store.parallel import in_parallel
 
 __all__ = ["OciRegistry"]
 
-_NOTHING: Final = Tags(frozenset(), frozenset(), frozenset(), index=False)
+_NOTHING: Final = Tags(frozenset(), frozenset(), frozenset(), index=False, channels=frozenset())
+_NO_RELEASE: Final = write_index(())  # what the tag of a channel holds that was removed: not every registry untags
 
 
 class OciRegistry(BlobRegistry):
@@ -171,6 +172,22 @@ class OciRegistry(BlobRegistry):
             tags = self._tags(listing.name)
         self._update_index(listing.name, tags)
         return created
+
+    def _channel(self, name: PackageName, channel: Channel) -> Digest | None:
+        self._prepare(init=False)
+        data = self._api.manifest(self._at(name), channel)
+        return None if data is None or data == _NO_RELEASE else Digest.of(data)
+
+    def _channels(self, name: PackageName) -> dict[Channel, Digest] | None:
+        self._prepare(init=False)
+        found = ((channel, self._channel(name, channel)) for channel in sorted(self._tags(name).channels))
+        return {channel: digest for channel, digest in found if digest is not None}
+
+    def _set_channel(self, name: PackageName, channel: Channel, target: Listing | None) -> None:
+        if target is None:
+            self._api.put_manifest(self._at(name), channel, _NO_RELEASE, INDEX_TYPE)
+        else:
+            self._api.put_manifest(self._at(name), channel, self.release(name, target.manifest), MANIFEST_TYPE)
 
     def _at(self, name: PackageName) -> str:
         return self._prefix + name

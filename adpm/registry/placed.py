@@ -10,15 +10,15 @@ from threading import Lock
 from packaging.version import Version
 
 from adpm import limits
-from adpm.core.names import Digest, PackageName
+from adpm.core.names import Channel, Digest, PackageName
 from adpm.core.release import Blob, Listing
-from adpm.errors import NotFoundError, RegistryError, UsageError
+from adpm.errors import DocumentError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import LAYOUT, read_index, read_release
 from adpm.registry.confirm import confirm
 from adpm.registry.index import derive_index, extend_index
 from adpm.registry.measure import measured_writes
-from adpm.registry.place import Ability, Place, WritablePlace
+from adpm.registry.place import Ability, Content, Place, WritablePlace
 from adpm.registry.port import BlobRegistry, Published, listing_ability, version_taken
 from adpm.registry.records import (
     MARKER,
@@ -26,10 +26,13 @@ from adpm.registry.records import (
     Claim,
     Note,
     blob_path,
+    channel_path,
+    channel_record,
     claim_path,
     claims,
     notes_path,
     package_path,
+    read_channel_record,
     read_marker,
     read_note,
     read_release_record,
@@ -190,6 +193,59 @@ class PlacedRegistry(BlobRegistry):
             created = place.create(record_path("yanks", name, claim), [yank_record(reason)])
             extend_index(place, name, changed, lambda one: self._listing_of(name, one))
         return created
+
+    def _channel(self, name: PackageName, channel: Channel) -> Digest | None:
+        self._check_marker()
+        tries = limits.CHANNEL_READS
+        while True:
+            content = self._read_channel(name, channel)
+            try:
+                return None if content is None else read_channel_record(content.data, f"{name}@{channel} in {self}")
+            except DocumentError:
+                tries -= 1
+                if not tries:
+                    raise
+                time.sleep(limits.RACE_PAUSE_SECONDS)
+
+    def _channels(self, name: PackageName) -> dict[Channel, Digest] | None:
+        self._check_marker()
+        place = self._place.writable()
+        if isinstance(place, str):
+            return None
+        out = {}
+        for path in sorted(place.list(channel_path(name))):
+            try:
+                channel = Channel.parse(path)
+            except UsageError:
+                continue  # not ours
+            release = self._channel(name, channel)
+            if release is not None:
+                out[channel] = release
+        return out
+
+    def _set_channel(self, name: PackageName, channel: Channel, target: Listing | None) -> None:
+        place, path = self._writable(), channel_path(name, channel)
+        data = channel_record(None if target is None else target.manifest.digest)
+        with place.exclusive(package_path(name, "")):
+            for _ in range(limits.INDEX_TRIES):
+                there = self._read_channel(name, channel)
+                if place.replace(path, data, None if there is None else there.token):
+                    return
+                after = self._read_channel(name, channel)
+                if after is not None and after.data == data:
+                    return  # a place that can't tell has written it
+        raise RegistryError(
+            "index-contended",
+            f"{name}@{channel} could not be written",
+            cause=f"others were faster {limits.INDEX_TRIES} times",
+            hint="run the same command again",
+        )
+
+    def _read_channel(self, name: PackageName, channel: Channel) -> Content | None:
+        try:
+            return self._place.read(channel_path(name, channel), limits.RECORD_BYTES)
+        except FileNotFoundError:
+            return None
 
     @contextmanager
     def _noted(self, place: WritablePlace, name: PackageName, claim: Claim) -> Iterator[list[Claim]]:

@@ -18,9 +18,9 @@ from typing import Self
 from packaging.version import Version
 
 from adpm import limits
-from adpm.core.names import Digest, PackageName
+from adpm.core.names import Channel, Digest, PackageName
 from adpm.core.release import Blob, Card, Listing, Release
-from adpm.errors import IntegrityError, NotFoundError, RegistryError, UsageError
+from adpm.errors import DocumentError, IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import read_index, read_release, write_index
 from adpm.registry.confirm import confirm
@@ -28,7 +28,16 @@ from adpm.registry.mirrors import Mirrors
 from adpm.registry.place import Ability
 from adpm.store.put import mismatch
 
-__all__ = ["BlobRegistry", "Confirmed", "IndexedRegistry", "Publication", "Published", "Registry", "source_chunks"]
+__all__ = [
+    "BlobRegistry",
+    "Confirmed",
+    "IndexedRegistry",
+    "Publication",
+    "Published",
+    "Registry",
+    "channel_yanked",
+    "source_chunks",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +208,54 @@ class Registry(ABC):
             changed = [self._yank(listing, reason) for listing in found]
         return any(changed)
 
+    def channel(self, name: PackageName, channel: Channel) -> Digest | None:
+        """The release that a channel means now, listed or not; None where there is no such channel. Cost: one document.
+
+        Raises ``RegistryError`` (``channels-unsupported``) where this kind of registry has no channels.
+        """
+        with self._faults():
+            return self._channel(name, channel)
+
+    def channels(self, name: PackageName) -> dict[Channel, Digest] | None:
+        """What all channels of a package mean now, by name; None where they can't be listed. Raises as ``channel``.
+
+        Cost: one list, and one document for each channel that there ever was.
+        """
+        with self._faults():
+            return self._channels(name)
+
+    def set_channel(self, name: PackageName, channel: Channel, version: Version | None) -> Digest | None:
+        """Let a channel mean the release of ``version``, or with None nothing any more; what it meant before.
+
+        Of two writers at once the later one wins; a reader sees what one of them wrote. Raises ``NotFoundError``
+        (``package-not-found``, ``version-not-found``), ``RegistryError`` (``channel-yanked``, ``registry-read-only``)
+        for a release that was yanked or is in conflict, and as ``channel``.
+        """
+        with self._faults():
+            self._prepare(init=False)
+        listings = self.versions(name)
+        target = None
+        if version is not None:
+            target = next((listing for listing in listings if listing.version == version), None)
+            if target is None:
+                raise NotFoundError(
+                    "version-not-found",
+                    f"{self} has no version {version} of {name}",
+                    hint=f"there are: {', '.join(str(listing.version) for listing in reversed(listings))}",
+                )
+            if target.yanked is not None:
+                raise channel_yanked(self, channel, target)
+        with self._faults():
+            try:
+                before = self._channel(name, channel)
+            except DocumentError:  # it is written anew
+                before, same = None, False
+            else:
+                same = before == (None if target is None else target.manifest.digest)
+            if not same:
+                self._set_channel(name, channel, target)
+        return before
+
     def check(self, *, write: bool = False) -> Iterator[Ability]:
         """What the registry can and can't do, tried now, one after the other.
 
@@ -295,6 +352,24 @@ class Registry(ABC):
     @abstractmethod
     def _yank(self, listing: Listing, reason: str) -> bool: ...
 
+    def _channel(self, name: PackageName, channel: Channel) -> Digest | None:
+        raise self._no_channels(f"{name}@{channel}")
+
+    def _channels(self, name: PackageName) -> dict[Channel, Digest] | None:
+        raise self._no_channels(f"the channels of {name}")
+
+    def _set_channel(self, name: PackageName, channel: Channel, target: Listing | None) -> None:  # noqa: ARG002 - for kinds that have channels
+        """Let the channel mean ``target`` from now on, whatever it means; None: nothing."""
+        raise self._no_channels(f"{name}@{channel}")
+
+    def _no_channels(self, what: str) -> RegistryError:
+        return RegistryError(
+            "channels-unsupported",
+            f"{self} has no channels, and so not {what}",
+            cause="registries of this kind can't keep them",
+            hint="ask for versions, such as '>=1.2', or keep the package in another registry",
+        )
+
 
 class IndexedRegistry(Registry):
     """A registry that derives its indexes itself."""
@@ -354,6 +429,16 @@ def version_taken(registry: Registry, listing: Listing, other: Digest) -> Regist
         cause=f"published is {other}, this is {listing.manifest.digest}",
         hint="a version never changes once it is published: raise 'version:' in the package's adapter.yaml",
         published=other,
+    )
+
+
+def channel_yanked(registry: Registry, channel: Channel, target: Listing) -> RegistryError:
+    return RegistryError(
+        "channel-yanked",
+        f"{target.name}@{channel} can't mean {target.version}, which was yanked in {registry}",
+        cause=target.yanked or "no reason was given",
+        hint=f"let it mean another release: 'adpm channel set {target.name} {channel} VERSION "
+        f"--registry {registry.name}'",
     )
 
 

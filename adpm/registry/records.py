@@ -6,6 +6,7 @@ packages/<name>/index.json                derived: all releases
 packages/<name>/blobs/sha256/<hex>        immutable bytes
 packages/<name>/releases/<version>/<hex>  the commit point of a release: {"published":...,"size":...}
 packages/<name>/yanks/<version>/<hex>     that a release is yanked: {"reason":...}, or {} for no reason
+packages/<name>/_channels/<channel>       what a channel means: {"release":...}, or {} for nothing any more
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 from packaging.version import Version
 
 from adpm import limits
-from adpm.core.names import Digest, PackageName, parse_version
+from adpm.core.names import Channel, Digest, PackageName, parse_version
 from adpm.core.release import Blob, Listing
 from adpm.errors import UsageError
 from adpm.formats.json import canonical, open_json
@@ -29,11 +30,14 @@ __all__ = [
     "Claim",
     "Note",
     "blob_path",
+    "channel_path",
+    "channel_record",
     "claim_path",
     "claim_record",
     "claims",
     "notes_path",
     "package_path",
+    "read_channel_record",
     "read_claim_record",
     "read_marker",
     "read_note",
@@ -179,3 +183,27 @@ def _reason(node: Node) -> str:
     reason = fields.get("reason", text, default="")
     fields.close()
     return reason
+
+
+def channel_path(name: PackageName, channel: Channel | None = None) -> str:
+    """None: what all paths of the package's channels begin with."""
+    return package_path(name, f"_channels/{channel or ''}")
+
+
+def channel_record(release: Digest | None) -> bytes:
+    """None: the channel was removed. No document is, for not every place can remove one that others replace."""
+    return canonical({} if release is None else {"release": release})
+
+
+def read_channel_record(data: bytes, source: str) -> Digest | None:
+    document = open_json(data, source=source, code="registry-invalid", limit=limits.RECORD_BYTES)
+    release = document.root.decode(_channel)
+    document.finish(hint="'adpm channel set' writes it anew")
+    return release
+
+
+def _channel(node: Node) -> Digest | None:
+    fields = node.fields()
+    release = fields.get("release", parsed(Digest.parse))
+    fields.close()
+    return release

@@ -4,18 +4,20 @@
 _release-<version>-<32 hex>  the commit point of a release: an index that lists it alone
 _yank-<version>-<32 hex>     that it is yanked: an index that lists it alone, with the reason
 _index                       derived: all releases
+<channel>                    the release that a channel means; an empty index once it was removed
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from packaging.version import Version
 
-from adpm.core.names import parse_version
+from adpm.core.names import Channel, parse_version
 from adpm.core.release import Listing
 from adpm.errors import UsageError
 
@@ -39,6 +41,7 @@ class Tags:
     releases: frozenset[Mark]
     yanks: frozenset[Mark]
     index: bool
+    channels: frozenset[Channel]  # and tags of others that could be one
 
 
 def is_tag(text: str) -> bool:
@@ -58,6 +61,7 @@ def tag_of(kind: str, mark: Mark) -> str:
 def read_tags(tags: Iterable[str]) -> Tags:
     versions: set[Version] = set()
     marks: dict[str, set[Mark]] = {RELEASE: set(), YANK: set()}
+    channels: set[Channel] = set()
     index = False
     for tag in tags:
         kind, _, rest = tag.partition("-")
@@ -70,7 +74,10 @@ def read_tags(tags: Iterable[str]) -> Tags:
                 marks[kind].add((version, digits))
         elif (version := _version(tag)) is not None:
             versions.add(version)
-    return Tags(frozenset(versions), frozenset(marks[RELEASE]), frozenset(marks[YANK]), index)
+        else:
+            with suppress(UsageError):
+                channels.add(Channel.parse(tag))
+    return Tags(frozenset(versions), frozenset(marks[RELEASE]), frozenset(marks[YANK]), index, frozenset(channels))
 
 
 def _version(text: str) -> Version | None:

@@ -7,6 +7,7 @@ A backend's tests derive from ``WriteContract``, or from ``ReadOnlyContract`` wh
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,7 @@ from typing import ClassVar
 import pytest
 from packaging.version import Version
 
-from adpm.core.names import Digest, PackageName
+from adpm.core.names import Channel, Digest, PackageName
 from adpm.core.release import Blob
 from adpm.errors import DocumentError, IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
@@ -26,6 +27,7 @@ from adpm.testing.making import NOW, make
 __all__ = ["NAME", "Pair", "ReadContract", "ReadOnlyContract", "WriteContract"]
 
 NAME = PackageName("text/sst-2")
+PROD = Channel("prod")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class ReadContract:
 
     EPOCHS: ClassVar[tuple[str, ...]] = ("1!0.1",)
     """Versions with an epoch; none where a version must be something that has no ``!``."""
+
+    CHANNELS: ClassVar[bool] = True
+    """Whether the registry keeps channels; one that does not refuses them."""
 
     LISTS: ClassVar[bool] = True
     """Whether the registry that is published with can list its packages."""
@@ -124,6 +129,35 @@ class ReadContract:
         assert pair.publisher.yank(NAME, Version("1.1.0"), "trained on test data")
         assert [listing.yanked for listing in pair.reader.versions(NAME)] == [None, "trained on test data"]
 
+    def test_a_channel_means_what_it_was_set_to(self, pair: Pair, tmp_path: Path) -> None:
+        one, two = (pair.publisher.publish(make(tmp_path, version=v)).listing for v in ("1.0.0", "2.0.0"))
+        if not self.CHANNELS:
+            for ask in (lambda: pair.reader.channel(NAME, PROD), lambda: pair.reader.channels(NAME)):
+                with pytest.raises(RegistryError) as caught:
+                    ask()
+                assert caught.value.code == "channels-unsupported"
+            with pytest.raises(RegistryError) as caught:
+                pair.publisher.set_channel(NAME, PROD, one.version)
+            assert caught.value.code == "channels-unsupported"
+            return
+        assert pair.reader.channel(NAME, PROD) is None
+        assert pair.publisher.channels(NAME) == {}
+        before = None
+        for listing in (one, two, two, one):
+            assert pair.publisher.set_channel(NAME, PROD, listing.version) == before
+            before = listing.manifest.digest
+            assert pair.reader.channel(NAME, PROD) == before
+        assert pair.publisher.set_channel(NAME, Channel("beta-2"), two.version) is None
+        assert pair.publisher.channels(NAME) == {"beta-2": two.manifest.digest, "prod": one.manifest.digest}
+        assert pair.reader.channels(NAME) in (None, pair.publisher.channels(NAME))
+        assert pair.reader.versions(NAME) == (one, two)
+        assert pair.publisher.set_channel(NAME, PROD, None) == one.manifest.digest
+        assert pair.publisher.set_channel(NAME, PROD, None) is None
+        assert pair.reader.channel(NAME, PROD) is None
+        assert pair.publisher.channels(NAME) == {"beta-2": two.manifest.digest}
+        assert pair.publisher.set_channel(NAME, PROD, two.version) is None
+        assert pair.reader.channel(NAME, PROD) == two.manifest.digest
+
 
 class WriteContract(ReadContract):
     """The part that a registry must do that takes writes; ``pair`` gives one registry twice."""
@@ -192,6 +226,46 @@ class WriteContract(ReadContract):
             pair.publisher.yank(PackageName("text/other"), Version("2.0"), "")
         assert caught.value.code == "package-not-found"
 
+    def test_channels_of_other_packages_and_without_a_release(self, pair: Pair, tmp_path: Path) -> None:
+        if not self.CHANNELS:
+            pytest.skip("this kind of registry has no channels")
+        names = [PackageName(name) for name in ("text", "text/sst-2", "text/sst-2/prod")]
+        digests = {}
+        for name in names:
+            with pytest.raises(NotFoundError) as caught:
+                pair.publisher.set_channel(name, PROD, Version("1.0.0"))
+            assert caught.value.code == "package-not-found"
+            digests[name] = pair.publisher.publish(make(tmp_path, name)).listing.manifest.digest
+            pair.publisher.set_channel(name, PROD, Version("1.0.0"))
+        assert [pair.reader.channels(name) for name in names] == [{"prod": digests[name]} for name in names]
+        with pytest.raises(NotFoundError) as caught:
+            pair.publisher.set_channel(NAME, PROD, Version("9.0"))
+        assert caught.value.code == "version-not-found"
+        pair.publisher.publish(make(tmp_path, version="2.0.0"))
+        pair.publisher.yank(NAME, Version("2.0.0"), "trained on test data")
+        with pytest.raises(RegistryError, match="trained on test data") as refused:
+            pair.publisher.set_channel(NAME, PROD, Version("2.0.0"))
+        assert refused.value.code == "channel-yanked"
+        assert pair.reader.channel(NAME, PROD) == digests[NAME]
+
+    def test_writers_of_one_channel_at_once(self, pair: Pair, tmp_path: Path) -> None:
+        if not self.CHANNELS:
+            pytest.skip("this kind of registry has no channels")
+        versions = [Version(text) for text in ("1.0.0", "2.0.0", "3.0.0")]
+        digests = {pair.publisher.publish(make(tmp_path, version=str(v))).listing.manifest.digest for v in versions}
+        jobs = [(channel, v) for v in versions for channel in (PROD, Channel("beta"))]
+        with ThreadPoolExecutor(len(jobs) + 1) as pool:
+            writers = [pool.submit(pair.publisher.set_channel, NAME, *job) for job in jobs]
+            seen = set()
+            while not all(writer.done() for writer in writers):
+                seen.add(pair.reader.channel(NAME, PROD))
+        assert {writer.result() for writer in writers} <= {None, *digests}
+        assert seen <= {None, *digests}
+        found = pair.reader.channels(NAME)
+        assert found is not None
+        assert found.keys() == {"prod", "beta"}
+        assert set(found.values()) <= digests
+
 
 class ReadOnlyContract(ReadContract):
     """A registry that takes no writes says so, and points to where it could be done."""
@@ -205,3 +279,7 @@ class ReadOnlyContract(ReadContract):
         with pytest.raises(RegistryError) as caught:
             pair.reader.yank(NAME, Version("1.0.0"), "")
         assert caught.value.code == "registry-read-only"
+        with pytest.raises(RegistryError) as caught:
+            pair.reader.set_channel(NAME, PROD, Version("1.0.0"))
+        assert caught.value.code == "registry-read-only"
+        assert pair.reader.channels(NAME) is None

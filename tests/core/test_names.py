@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adpm import limits
 from adpm.core.composition import parse_composition
-from adpm.core.names import Alias, Digest, PackageName, parse_version
+from adpm.core.names import Alias, Channel, Digest, PackageName, parse_version
 from adpm.core.requirement import Requirement
 from adpm.core.source import parse_source
 from adpm.errors import AdpmError
@@ -24,6 +24,7 @@ _WORDS: Final = json.loads((Path(__file__).parents[2] / "specs/vectors/words.jso
 _PARSERS: Final[dict[str, Callable[[str], Any]]] = {
     "package-name": PackageName.parse,
     "alias": Alias.parse,
+    "channel": Channel.parse,
     "digest": Digest.parse,
     "version": parse_version,
     "requirement": Requirement.parse,

@@ -15,7 +15,7 @@ from tests import strategies
 _DIGEST = Digest.of(b"")
 
 
-@given(strategies.requirements)
+@given(strategies.wanted_requirements)
 def test_text_and_value_are_one(requirement: Requirement) -> None:
     text = str(requirement)
     assert Requirement.parse(text) == requirement

@@ -154,7 +154,7 @@ def _assert_only(layout: Layout, edited: bytes, owners: set[str]) -> None:
 _wanted = st.builds(
     Wanted,
     alias=st.sampled_from(_ALIASES).map(Alias) | strategies.aliases,
-    requirement=strategies.requirements,
+    requirement=strategies.wanted_requirements,
 )
 
 

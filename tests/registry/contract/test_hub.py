@@ -13,6 +13,7 @@ from tests.registry.contract.suite import Pair, ReadContract, WriteContract
 @pytest.mark.usefixtures("hub")
 class TestHub(WriteContract):
     EPOCHS = ()
+    CHANNELS = False
 
     @pytest.fixture
     def pair(self, tmp_path: Path) -> Pair:
@@ -23,6 +24,7 @@ class TestHub(WriteContract):
 @pytest.mark.usefixtures("hub")
 class TestTwoUsers(ReadContract):
     EPOCHS = ()
+    CHANNELS = False
 
     @pytest.fixture
     def pair(self, tmp_path: Path) -> Pair:
