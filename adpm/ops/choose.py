@@ -297,6 +297,6 @@ def _say_channels(
             continue
         if error.cause is not None and str(pinned) in error.cause:
             named = str(replace(pinned, digest=None, channel=wanted.requirement.channel))
-            means = next((str(e.version) for e in source.candidates(pinned.name) if e.manifest.digest == pinned.digest))
+            means = next(str(e.version) for e in source.candidates(pinned.name) if e.manifest.digest == pinned.digest)
             told = f"{named} means {means} here; 'adpm update {wanted.alias}' asks what it means now."
             error.cause = f"{error.cause.replace(str(pinned), named)}\n{told}"
