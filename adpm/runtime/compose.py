@@ -14,10 +14,12 @@ from adpm.core.composition import Block, Composition, Rows, leaves
 from adpm.errors import CompositionError, NotFoundError
 from adpm.runtime.adapter import Adapter
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
+from adpm.runtime.attention import attention_acts, check_even
 from adpm.runtime.division import Division
 from adpm.runtime.fusion import Fusion
 from adpm.runtime.hooks import Act, Plan, Point, plan_of
 from adpm.runtime.layers import Parts, layer_acts
+from adpm.runtime.methods.attention_prefix import PrefixTuningPart
 from adpm.runtime.methods.bottleneck import BottleneckPart
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.methods.hooked import HookedPart
@@ -25,6 +27,7 @@ from adpm.runtime.methods.inverse import InversePart
 from adpm.runtime.methods.layer import LayerPart
 from adpm.runtime.outputs import head_points
 from adpm.runtime.parallel import Widening, branches_of, has_parallel
+from adpm.runtime.prefixes import Placed
 from adpm.runtime.sublayer import embeddings_acts, sublayer_acts
 from adpm.runtime.tree import Leaf, leaves_of, place
 
@@ -37,6 +40,7 @@ class _Parts:
     def __init__(self, names: Sequence[str], adapters: Mapping[str, Adapter]) -> None:
         self.sites: dict[Site, dict[str, BottleneckPart]] = defaultdict(dict)
         self.layers: dict[str, dict[str, Parts]] = defaultdict(dict)
+        self.prefixes: dict[str, dict[str, Placed]] = defaultdict(dict)
         self.heads: dict[str, HeadPart] = {}
         self.inverses: dict[str, InversePart] = {}
         self.hooked: dict[str, tuple[HookedPart, ...]] = {}
@@ -46,6 +50,10 @@ class _Parts:
                     self.sites[part.site][name] = part
                 elif isinstance(part, LayerPart):
                     self.layers[part.layer][name] = (*self.layers[part.layer].get(name, ()), part)
+                elif isinstance(part, PrefixTuningPart):
+                    for number, target in enumerate(part.targets):
+                        here = self.prefixes[target.module]
+                        here[name] = (*here.get(name, ()), (part, number))
                 elif isinstance(part, HeadPart):
                     self.heads[name] = part
                 elif isinstance(part, InversePart):
@@ -84,6 +92,14 @@ def make_plan(
             key = site.adapters.replace(".", "/")
             fusing = {fused: own for fused, fusion in fusions.items() if (own := fusion.parts.get(key))}
             acts += sublayer_acts(site, here, fusing, anatomy, widening if has_parallel(here) else None)
+    placed = {name: place(composition, own.get, numbers.of(name)) for name, own in parts.prefixes.items()}
+    prefixes = {name: chain for name, chain in placed.items() if chain is not None}
+    if prefixes:
+        check_even(prefixes, anatomy)
+    for name, chain in prefixes.items():
+        acts += attention_acts(name, chain, anatomy)
+        if widening is not None and has_parallel(chain):
+            widening.see(name)
     acts += _hooked_acts(composition, parts.hooked, anatomy)
     if widening is not None:
         acts += widening.acts()
@@ -107,7 +123,7 @@ def _hooked_acts(
         raise CompositionError(
             "composition-unsupported",
             f"{composition} can't be run",
-            cause=f"{names}: prompts and prefixes change a whole pass through the model, not parts of a batch",
+            cause=f"{names}: prompts, ReFT and PEFT's prefixes change a whole pass, not parts of a batch",
             hint="stack them, or activate them one at a time",
         )
     parts = [(leaf.name == next(leaves(composition)), part) for leaf in chain for part in leaf.part]

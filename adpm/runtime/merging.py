@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adpm.errors import AdapterError
 from adpm.runtime.adapter import Adapter
 from adpm.runtime.anatomy import Anatomy, features
+from adpm.runtime.methods.attention_prefix import PrefixTuningPart
 from adpm.runtime.methods.bottleneck import BottleneckPart
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.methods.hooked import HookedPart
@@ -32,7 +33,7 @@ class Merged:
         self.name = name
         layers: dict[str, list[LayerPart]] = {}
         for part in adapter.parts.values():
-            if isinstance(part, (BottleneckPart, HeadPart, HookedPart, InversePart)):
+            if isinstance(part, (BottleneckPart, HeadPart, HookedPart, InversePart, PrefixTuningPart)):
                 _refuse(name, "bottlenecks, heads, prompts and prefixes are no change of a weight")
             if isinstance(part, LayerPart):  # the others are what layers share
                 layers.setdefault(part.layer, []).append(part)

@@ -20,7 +20,7 @@ ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2
 # The methods, models and compositions that must pass; everything else may be reported as not yet supported.
 MODEL_TYPES: Final = set(SMALL)
 ARCHITECTURES: Final = {None, "lora", "mtl_lora", "prefix_tuning", "prompt_tuning", "reft"}
-NO_PREFIX: Final = {"distilbert", "vit", "beit", "clip"}  # whose attention takes no cache
+NO_PREFIX: Final = {"deberta", "deberta-v2"}  # whose attention has relative positions of its own and no cache
 PEFT_REFUSED: Final = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
 PEFT_KINDS: Final = {
     "ADALORA",
@@ -134,8 +134,7 @@ class Case:
             return False
         active = set(leaves(self.composition()))
         configs = [paths for name, paths in self.directories().items() if name in active]
-        divided = any(block.kind not in ("stack", "skip") for block in blocks(self.composition()))
-        no_prefix = divided or self.meta["model_type"] in NO_PREFIX
+        no_prefix = self.meta["model_type"] in NO_PREFIX
         return all(_hub_in_scope(path, no_prefix) for paths in configs for path in paths)
 
 

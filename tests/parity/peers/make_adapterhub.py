@@ -5,6 +5,7 @@
 
 Runs in an environment with ``adapters`` 1.3.0 and without adpm. Every option of the bottleneck and LoRA configs is
 drawn at random, on the model families asked for, alone and stacked, with and without a head; all weights are random.
+With ``--prefixes`` the first adapter of each case is a prefix, and no image model has relative positions.
 """
 
 from __future__ import annotations
@@ -136,6 +137,18 @@ def low_rank(rng: random.Random) -> Any:
     )
 
 
+def prefix(rng: random.Random) -> Any:
+    return adapters.PrefixTuningConfig(
+        flat=rng.random() < 0.5,
+        prefix_length=rng.choice([1, 2, 3, 6]),
+        bottleneck_size=8,
+        non_linearity=rng.choice(["tanh", "relu"]),
+        use_gating=rng.random() < 0.4,
+        shared_gating=rng.random() < 0.5,
+        leave_out=rng.choice([[], [], [1]]),
+    )
+
+
 def method(rng: random.Random, family: str) -> Any:
     kind = rng.random()
     if kind < 0.6:
@@ -169,7 +182,7 @@ def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def randomise_adapters(model: Any) -> None:
     for name, parameter in model.named_parameters():
-        marks = (".adapters.", ".loras.", "invertible_adapters.", "shared_parameters.", "heads.")
+        marks = (".adapters.", ".loras.", "invertible_adapters.", "shared_parameters.", "heads.", "prefix_")
         if any(mark in f".{name}" for mark in marks):
             noise = torch.randn_like(parameter) * 0.3
             ones = parameter.dim() == 1 and "norm" in name and name.endswith("weight")
@@ -196,15 +209,16 @@ def write(model: Any, directory: Path, names: list[str], heads: list[str]) -> No
             path.rmdir() if path.is_dir() else path.unlink()
 
 
-def fixture(out: Path, number: int, rng: random.Random, family: str) -> None:
+def fixture(out: Path, number: int, rng: random.Random, family: str, *, prefixes: bool) -> None:
     small = SMALL[family]
     word = small.word
     base_dir = out / "bases" / f"adapters-{family}-{number}"
-    base = small.model()
+    plain_positions = prefixes and "use_relative_position_bias" in small.settings
+    base = small.model(**{"use_relative_position_bias": False} if plain_positions else {})
     randomise(base, 0.15)
     base.save_pretrained(base_dir)
     names = ["a", "b", "c"][: rng.choice([1, 1, 1, 2, 3])]
-    methods = [method(rng, family)]
+    methods = [prefix(rng) if prefixes else method(rng, family)]
     methods += [
         bottleneck(rng, family) for _ in names[1:]
     ]  # a stack of two LoRAs only runs where all matrices are square
@@ -214,9 +228,10 @@ def fixture(out: Path, number: int, rng: random.Random, family: str) -> None:
     if family in PLAIN and shared:
         raise ValueError("from a plain model it saves no shared tensors")
     plain = family in PLAIN or (rng.random() < 0.3 and not shared and family in FOUR)
+    attention = {"attn_implementation": rng.choice(["eager", "sdpa"])} if prefixes else {}
     model = getattr(
         transformers if plain else adapters, f"{word}{'Model' if plain else 'AdapterModel'}"
-    ).from_pretrained(base_dir)
+    ).from_pretrained(base_dir, **attention)
     if plain:
         adapters.init(model)
         for name, parameter in model.named_parameters():
@@ -232,11 +247,11 @@ def fixture(out: Path, number: int, rng: random.Random, family: str) -> None:
     model.set_active_adapters(ac.Stack(*names))
     if heads:
         model.active_head = heads[0]
-    inputs = model_inputs(small.kind, seed=number)
+    inputs = model_inputs(small.kind, seed=number, padded=not prefixes or rng.random() < 0.7)
     expected = outputs(model, inputs)
     if family == "t5":  # T5AdapterModel scales it for its heads, T5Model does not
         expected["last_hidden_state"] = expected["last_hidden_state"] * small.settings["d_model"] ** 0.5
-    bare = getattr(transformers, f"{word}Model").from_pretrained(base_dir).eval()
+    bare = getattr(transformers, f"{word}Model").from_pretrained(base_dir, **attention).eval()
     expected |= {f"base.{key}": value for key, value in outputs(bare, inputs).items()}
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{'-'.join(names)}{'-head' if heads else ''}"
     write(model, directory, names, heads)
@@ -271,6 +286,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FOUR)
+    parser.add_argument("--prefixes", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity(40)
@@ -279,7 +295,7 @@ def main() -> None:
         torch.manual_seed(seed)
         try:
             rng = random.Random(seed)
-            fixture(arguments.out, number, rng, rng.choice(arguments.families))
+            fixture(arguments.out, number, rng, rng.choice(arguments.families), prefixes=arguments.prefixes)
         except (RuntimeError, ValueError, KeyError, AttributeError, UnboundLocalError) as error:
             sys.stderr.write(f"{number}: the peer fails: {type(error).__name__} {str(error)[:100]}\n")
 

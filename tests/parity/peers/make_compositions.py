@@ -4,7 +4,8 @@
     ADPM_PARITY_DIR=OUT pytest tests/parity
 
 As ``make_adapterhub.py``, for fuse, parallel, split, batch, average, their nesting, skipped layers, and every kind of
-head. The adapters of one case have one config: with several, the peer takes the first one's for all.
+head. The adapters of one case have one config: with several, the peer takes the first one's for all. With
+``--prefixes`` each is a prefix of its own length, or now and then a LoRA, and there are no heads.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from make_adapterhub import (  # type: ignore[import-not-found]  # beside this f
     FOUR,
     bottleneck,
     low_rank,
+    prefix,
     write,
 )
 from small import SMALL, randomise  # type: ignore[import-not-found]  # as above
@@ -51,6 +53,27 @@ def tree(rng: random.Random, names: list[str], depth: int, linear: bool) -> Any:
         return ac.Split(*[c if isinstance(c, str) else names[0] for c in children], splits=[4, TOKENS - 4])
     flat = [child if isinstance(child, (str, ac.Stack)) else names[-1] for child in children]
     return ac.BatchSplit(*flat, batch_sizes=[1, ROWS - 1])
+
+
+def of_prefixes(rng: random.Random, names: list[str]) -> Any:
+    """A random composition that the peer allows of prefixes."""
+
+    def row() -> Any:
+        return rng.choice([*names, ac.Stack(*rng.sample(names, 2))])
+
+    def batch(rows: int) -> Any:
+        return ac.BatchSplit(row(), row(), batch_sizes=[1, rows - 1])
+
+    kind = rng.choice(["stack", "batch", "batches", "parallel", "parallel", "parallels"])
+    if kind == "stack":
+        return ac.Stack(*rng.sample(names, rng.choice([2, 3])))
+    if kind == "batch":
+        return rng.choice([batch(ROWS), ac.Stack(names[0], batch(ROWS)), ac.Stack(batch(ROWS), names[0])])
+    if kind == "batches":
+        return ac.BatchSplit(batch(ROWS - 1), row(), batch_sizes=[ROWS - 1, 1])
+    branches = [row() if kind == "parallel" else rng.choice([row(), batch(ROWS)]) for _ in range(rng.choice([2, 3]))]
+    inner = ac.Parallel(*branches)
+    return ac.Stack(names[0], inner) if rng.random() < 0.3 else inner
 
 
 def composition(rng: random.Random, names: list[str], linear: bool) -> Any:
@@ -89,13 +112,26 @@ def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
     model.add_prediction_head_from_config(name, {"head_type": kind, **types[kind]}, overwrite_ok=True)
 
 
+def three_prefixes(rng: random.Random) -> list[Any]:
+    found = [prefix(rng), prefix(rng), rng.choice([prefix(rng), adapters.LoRAConfig(r=4)])]
+    rng.shuffle(found)
+    return found
+
+
+def three_alike(rng: random.Random, family: str, linear: bool) -> list[Any]:
+    chosen = low_rank(rng) if linear else bottleneck(rng, family)
+    if linear and (chosen.use_gating or chosen.use_dora):  # the last one's norm for all: decision 0020
+        chosen = adapters.LoRAConfig(r=4, alpha=8)
+    return [chosen] * 3
+
+
 def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     with torch.no_grad():
         out = model(**inputs, output_hidden_states=True)
     found = {f"hidden_states.{i}": s.clone() for i, s in enumerate(getattr(out, "hidden_states", None) or ())}
     heads = getattr(out, "head_outputs", None)
-    for prefix, part in [("", out)] if heads is None else [(f"head{i}.", head) for i, head in enumerate(heads)]:
-        found |= {f"{prefix}{key}": v.clone().contiguous() for key, v in part.items() if isinstance(v, torch.Tensor)}
+    for before, part in [("", out)] if heads is None else [(f"head{i}.", head) for i, head in enumerate(heads)]:
+        found |= {f"{before}{key}": v.clone().contiguous() for key, v in part.items() if isinstance(v, torch.Tensor)}
     return found
 
 
@@ -108,6 +144,7 @@ def randomise_adapters(model: Any) -> None:
             "shared_parameters.",
             "heads.",
             "adapter_fusion_layer.",
+            "prefix_",
         )
         if any(mark in f".{name}" for mark in marks):
             noise = torch.randn_like(parameter) * 0.3
@@ -115,7 +152,7 @@ def randomise_adapters(model: Any) -> None:
             parameter.data = 1.0 + noise if ones or name.endswith(".m.weight") else noise
 
 
-def fixture(out: Path, number: int, rng: random.Random) -> None:
+def fixture(out: Path, number: int, rng: random.Random, *, prefixes: bool) -> None:
     family = rng.choice(FOUR)
     word = SMALL[family].word
     base_dir = out / "bases" / f"adapters-{family}-{number}"
@@ -123,14 +160,13 @@ def fixture(out: Path, number: int, rng: random.Random) -> None:
     randomise(base, 0.15)
     base.save_pretrained(base_dir)
     names = ["a", "b", "c"]
-    linear = rng.random() < 0.25
-    chosen = low_rank(rng) if linear else bottleneck(rng, family)
-    if linear and (chosen.use_gating or chosen.use_dora):  # the last one's norm for all: decision 0020
-        chosen = adapters.LoRAConfig(r=4, alpha=8)
-    model = getattr(adapters, f"{word}AdapterModel").from_pretrained(base_dir)
-    for name in names:
-        model.add_adapter(name, config=chosen)
-    active = composition(rng, names, linear)
+    linear = not prefixes and rng.random() < 0.25
+    configs = three_prefixes(rng) if prefixes else three_alike(rng, family, linear)
+    attention = {"attn_implementation": rng.choice(["eager", "sdpa"])} if prefixes else {}
+    model = getattr(adapters, f"{word}AdapterModel").from_pretrained(base_dir, **attention)
+    for name, config in zip(names, configs, strict=True):
+        model.add_adapter(name, config=config)
+    active = of_prefixes(rng, names) if prefixes else composition(rng, names, linear)
     blocks = [active, *(active if isinstance(active, ac.Stack) else [])]
     fusions = [block.name for block in blocks if isinstance(block, ac.Fuse)]
     for block in blocks:
@@ -141,7 +177,7 @@ def fixture(out: Path, number: int, rng: random.Random) -> None:
             }
             model.add_adapter_fusion(block, fusion.replace(**changes))
     heads: list[str] = []
-    if rng.random() < 0.6:
+    if not prefixes and rng.random() < 0.6:
         wanted = ac.parse_heads_from_composition(active)
         heads = [wanted] if isinstance(wanted, str) else list(wanted or [])
         for head in dict.fromkeys(heads):
@@ -154,13 +190,14 @@ def fixture(out: Path, number: int, rng: random.Random) -> None:
         "input_ids": torch.randint(3, 50, (ROWS, TOKENS)),
         "attention_mask": torch.ones(ROWS, TOKENS, dtype=torch.long),
     }
-    inputs["attention_mask"][1, 8:] = 0
+    if not prefixes or rng.random() < 0.7:
+        inputs["attention_mask"][1, 8:] = 0
     if any(model.heads[head].config["head_type"] == "dependency_parsing" for head in heads):
         inputs["word_starts"] = torch.tensor([[1, 2, 4, 5, 7, 8, 0, 0, 0, 0, 0]] * ROWS)
     if not heads:
         model.active_head = None
     expected = outputs(model, inputs)
-    bare = getattr(transformers, f"{word}Model").from_pretrained(base_dir).eval()
+    bare = getattr(transformers, f"{word}Model").from_pretrained(base_dir, **attention).eval()
     plain = {key: value for key, value in inputs.items() if key != "word_starts"}
     expected |= {f"base.{key}": value for key, value in outputs(bare, plain).items()}
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{type(active).__name__.lower()}"
@@ -182,7 +219,7 @@ def fixture(out: Path, number: int, rng: random.Random) -> None:
     meta = {
         "base": f"bases/{base_dir.name}",
         "base_class": f"{word}Model",
-        "attn_implementation": "sdpa",
+        "attn_implementation": bare.config._attn_implementation,
         "forward_kwargs": {},
         "model_type": family,
         "peer": "adapters",
@@ -198,6 +235,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--prefixes", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity(40)
@@ -205,7 +243,7 @@ def main() -> None:
         seed = arguments.seed * 1000 + number
         torch.manual_seed(seed)
         try:
-            fixture(arguments.out, number, random.Random(seed))
+            fixture(arguments.out, number, random.Random(seed), prefixes=arguments.prefixes)
         except Exception as error:  # noqa: BLE001 - whatever it is, the peer can't run the case
             sys.stderr.write(f"{number}: the peer fails: {type(error).__name__} {str(error)[:100]}\n")
 
