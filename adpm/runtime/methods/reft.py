@@ -20,7 +20,7 @@ from torch.nn import functional
 from adpm.formats.adapterhub_methods import Reft
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Act, Order, Point
+from adpm.runtime.hooks import Act, Capture, Order, Point
 from adpm.runtime.methods.calls import Call
 from adpm.runtime.methods.hooked import HookedPart
 
@@ -39,7 +39,7 @@ class ReftMaskPart(HookedPart):
 
     def __init__(self, adapter: nn.Module, names: Mapping[str, str]) -> None:
         super().__init__(adapter, names)
-        self.mask: Tensor | None = None
+        self.mask = Capture()
 
     def acts(self, anatomy: Anatomy) -> Iterator[Act]:
         base = anatomy.prefix.rstrip(".")
@@ -47,7 +47,7 @@ class ReftMaskPart(HookedPart):
 
     def ends(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """The first position of each row's tokens, and the one after the last. Shapes: rows x 1."""
-        mask = self.mask
+        mask = self.mask.see()
         if mask is None or mask.dim() != 2 or len(mask) != len(hidden):
             first = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
             return first, first + hidden.shape[1]
@@ -60,7 +60,7 @@ class _SeeMask:
         self.part, self.call = part, call
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - a hook's
-        self.part.mask = self.call.named(args, kwargs).get("attention_mask")
+        self.part.mask.put(self.call.named(args, kwargs).get("attention_mask"))
 
 
 class ReftPart(HookedPart):
