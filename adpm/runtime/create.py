@@ -72,7 +72,9 @@ def _task(anatomy: Anatomy) -> str:
     """The task of a model: the peer puts no virtual tokens before the input of one without a task."""
     if getattr(anatomy.config, "is_encoder_decoder", False):
         return "SEQ_2_SEQ_LM"
-    return "CAUSAL_LM" if type(anatomy.model).__name__.endswith(("ForCausalLM", "LMHeadModel")) else "FEATURE_EXTRACTION"
+    return (
+        "CAUSAL_LM" if type(anatomy.model).__name__.endswith(("ForCausalLM", "LMHeadModel")) else "FEATURE_EXTRACTION"
+    )
 
 
 def _union(methods: tuple[Method, ...]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     h' = drop(h + (a(W h + b) - R h) R)         W, R: r x hidden, b: r;  without ``subtract_projection``: a(W h + b) R
     LoReFT: R's rows are orthonormal, R^T = Q0 H(L) with Q0: hidden x hidden and H the reflections below L's diagonal
 
-Positions are counted within what the attention mask lets through. In a stack only the first adapter's act, as in the
+Positions are counted within what the attention mask lets through; one that is among the first and the last ones gets
+the intervention for the last, on the layer's own output. In a stack only the first adapter's act, as in the
 peer. Sources: Wu et al. 2024 (2404.03592); ``adapters`` 1.3.0, ``methods/reft.py``; torch, ``parametrizations``.
 """
 
@@ -94,12 +95,13 @@ class ReftPart(HookedPart):
         here = torch.arange(length, device=hidden.device)
         ahead = first + here[: min(config.prefix_positions, length)]
         behind = end - min(config.suffix_positions, length) + here[: min(config.suffix_positions, length)]
+        out = hidden
         for number, places in enumerate((ahead, behind)):
             if places.shape[1]:
                 index = places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
                 new = self._unit(hidden.gather(1, index), 0 if config.tied_weights else number)
-                hidden = hidden.scatter(1, index, new.to(hidden.dtype))
-        return hidden
+                out = out.scatter(1, index, new.to(hidden.dtype))
+        return out
 
     def _unit(self, x: Tensor, unit: int) -> Tensor:
         config, projection = self.config, self._projection(unit)
