@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import adpm
@@ -203,6 +205,36 @@ def test_settings_are_read_strictly() -> None:
     for settings in wrong:
         with pytest.raises(DocumentError):
             handle.add("x", **settings)
+
+
+def test_files_hold_what_the_peer_can_t_do_without(tmp_path: Path) -> None:
+    """Steps of AdaLoRA's training, a task for virtual tokens, and a flat magnitude of an embedding's DoRA."""
+    handle = adpm.attach(make())
+    handle.add("steps", "peft_adalora", target_modules=["query"])
+    handle.add("task", "peft_prompt_tuning", num_virtual_tokens=2)
+    handle.add("flat", "peft_lora", target_modules=["word_embeddings"], use_dora=True)
+    for name in handle.names:
+        handle.save(name, tmp_path / name)
+    configs = {name: json.loads((tmp_path / name / "adapter_config.json").read_text("utf-8")) for name in handle.names}
+    assert configs["steps"]["total_step"] == 1
+    assert configs["task"]["task_type"] == "FEATURE_EXTRACTION"
+    magnitudes = [t for k, t in load_file(tmp_path / "flat/adapter_model.safetensors").items() if "magnitude" in k]
+    assert [tuple(tensor.shape) for tensor in magnitudes] == [(32,)]
+
+
+def test_where_reft_s_first_and_last_positions_meet_the_last_win() -> None:
+    """The last row has four tokens: its third is among the first three and the last two."""
+    model = with_adapter("noreft", {"prefix_positions": 3, "suffix_positions": 2, "layers": [0]})
+    shake(model)
+    model.adpm.activate("x")
+    before = outputs(model)["hidden_states.1"]
+    for name, parameter in model.adpm.named_parameters():
+        if name.endswith("source0_bias"):
+            parameter.data += 1
+    after = outputs(model)["hidden_states.1"]
+    assert torch.equal(after[-1, 2], before[-1, 2])
+    assert not torch.allclose(after[-1, 1], before[-1, 1])
+    assert not torch.allclose(after[0, 2], before[0, 2])
 
 
 def test_only_one_can_put_virtual_tokens_before_the_input() -> None:

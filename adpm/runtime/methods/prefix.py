@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from adpm.errors import AdapterError
 from adpm.runtime.anatomy import Anatomy
