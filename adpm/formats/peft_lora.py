@@ -109,11 +109,11 @@ class PeftAdaLora(PeftMethod):
         "beta1",
         "beta2",
         "orth_reg_weight",
-        "total_step",
         "alpha_pattern",
     }
 
     init_r: int = key(RANK, 12)
+    total_step: int = key(integer(1), 1)  # of the training; the peer loads no file without it
     lora_alpha: float = key(number, 8)
     lora_dropout: float = key(probability, 0.0)
     init_lora_weights: bool = key(flag, True)

@@ -12,6 +12,7 @@ from adpm.formats.adapterhub import AdapterHubConfig
 from adpm.formats.adapterhub_heads import LANGUAGE_HEADS, HeadConfig, head_of
 from adpm.formats.adapterhub_methods import NAMED, Method, method_of, method_value
 from adpm.formats.peft import PEFT_METHODS, PeftMethod, peft_of
+from adpm.formats.peft_prompts import PeftVirtual
 from adpm.runtime.adapter import Source
 from adpm.runtime.anatomy import Anatomy
 
@@ -22,11 +23,11 @@ Head = int | HeadConfig | Mapping[str, Any] | None
 _PEFT = {f"peft_{kind.lower()}": kind for kind in PEFT_METHODS}  # what a user may call PEFT's methods by
 
 
-def new_source(name: str, config: Config, head: Head, options: Mapping[str, object], anatomy: Anatomy) -> Source:
+def new_source(name: str, settings: Config, head: Head, options: Mapping[str, object], anatomy: Anatomy) -> Source:
     """The settings of the adapter ``name``; the errors are those of ``Adapters.add``."""
     where = f"the settings of {name!r}"
     model_name = getattr(anatomy.config, "_name_or_path", None) or None
-    value = _value(config)
+    value = _value(settings)
     known = {**value, **options}
     if "peft_type" in value:
         if head is not None:
@@ -35,7 +36,10 @@ def new_source(name: str, config: Config, head: Head, options: Mapping[str, obje
                 "PEFT's format has no heads of its own",
                 hint='name the model\'s own: modules_to_save=["classifier"]',
             )
-        return Source(peft_of({"base_model_name_or_path": model_name, **known}, source=where))
+        config = peft_of({"base_model_name_or_path": model_name, **known}, source=where)
+        if isinstance(config, PeftVirtual) and config.task_type is None:
+            config = replace(config, task_type=_task(anatomy))
+        return Source(config)
     hub = AdapterHubConfig(
         name=name,
         methods=method_of(known, source=where),
@@ -62,6 +66,15 @@ def _value(config: Config) -> dict[str, Any]:
     if isinstance(config, PeftMethod):
         return config.value()
     return dict(config) if isinstance(config, Mapping) else _union((config,))
+
+
+def _task(anatomy: Anatomy) -> str:
+    """The task of a model: the peer puts no virtual tokens before the input of one without a task."""
+    if getattr(anatomy.config, "is_encoder_decoder", False):
+        return "SEQ_2_SEQ_LM"
+    return (
+        "CAUSAL_LM" if type(anatomy.model).__name__.endswith(("ForCausalLM", "LMHeadModel")) else "FEATURE_EXTRACTION"
+    )
 
 
 def _union(methods: tuple[Method, ...]) -> dict[str, Any]:

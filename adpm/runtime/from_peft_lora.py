@@ -109,7 +109,7 @@ def _embedding_slots(config: PeftLora, rank: int, module: nn.Embedding) -> tuple
         Slot("B", "lora_embedding_B", (module.embedding_dim, rank)),
     ]
     if config.use_dora:
-        slots.append(Slot("magnitude", "lora_magnitude_vector", (1, module.embedding_dim)))
+        slots.append(Slot("magnitude", "lora_magnitude_vector", (module.embedding_dim,)))
     return tuple(slots)
 
 

@@ -113,6 +113,17 @@ class Capture:
         """The value put last, once; None where there is none."""
         return self._values.pop(_thread(), None)
 
+    def see(self) -> Any:
+        """The value put last, which stays; None where there is none.
+
+        A thread without a value, such as one of torch's that computes a pass again, sees that of the only one with one.
+        """
+        values = self._values
+        thread = _thread()
+        if thread in values or len(values) != 1:
+            return values.get(thread)
+        return next(iter(values.values()))
+
 
 def _thread() -> int:
     """The thread; while torch.compile traces, which can't follow a thread's number, there is only one."""

@@ -83,6 +83,64 @@ def test_generate_with_and_without_a_cache(family: str, beams: int) -> None:
     assert not all(torch.equal(bare, outcome) for outcome in outcomes)
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "prompt": {"config": "peft_prompt_tuning", "num_virtual_tokens": 3},
+    "prefix": {"config": "peft_prefix_tuning", "num_virtual_tokens": 3},
+    "ia3": {"config": "peft_ia3", "target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]},
+    "vera": {"config": "peft_vera", "target_modules": ["q_proj", "v_proj"], "r": 4},
+}
+
+
+def adapted_by(name: str) -> Any:
+    """A language model with one adapter of another method, ``x``, which is not active."""
+    torch.manual_seed(0)
+    model = SMALL["llama"].model("ForCausalLM")
+    randomise(model, 0.15)
+    adpm.attach(model).add("x", **OTHERS[name])
+    generator = torch.Generator().manual_seed(1)
+    for part in model.adpm.adapters["x"].parts.values():
+        part.make_trainable()
+    for parameter in model.adpm.parameters():
+        if parameter.requires_grad:
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("beams", [1, 2])
+def test_other_methods_generate_what_the_whole_pass_says(name: str, beams: int) -> None:
+    """With a cache as without one; the greedy tokens are those that a pass over the finished text scores highest."""
+    model = adapted_by(name)
+    ids = {"input_ids": model_inputs("text", padded=False)["input_ids"][:2]}
+    ids["attention_mask"] = torch.ones_like(ids["input_ids"])
+    settings: dict[str, Any] = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "num_beams": beams}
+    settings |= {"pad_token_id": 0, "eos_token_id": None}
+    bare = model.generate(**ids, **settings)
+    model.adpm.activate("x")
+    cached = model.generate(**ids, **settings, use_cache=True)
+    assert torch.equal(cached, model.generate(**ids, **settings, use_cache=False))
+    assert not torch.equal(cached, bare)
+    if beams == 1:
+        with torch.no_grad():
+            scores = model(input_ids=cached, attention_mask=torch.ones_like(cached)).logits
+        assert torch.equal(scores[:, -7:-1].argmax(-1), cached[:, -6:])
+
+
+@pytest.mark.skipif(transformers.__version__ < "5", reason="transformers 4.57 can't compile this pass's own mask")
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_methods_compile_whole(name: str) -> None:
+    model = adapted_by(name)
+    ids = model_inputs("text", padded=False)["input_ids"]
+    model.adpm.activate("x")
+    with torch.no_grad():
+        expected = model(input_ids=ids, use_cache=False).logits
+        compiled: Any = torch.compile(model, backend="eager", fullgraph=True)
+        found = compiled(input_ids=ids, use_cache=False).logits
+    reset: Any = torch.compiler.reset
+    reset()
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
 def test_a_pipeline_runs_the_adapted_model() -> None:
     words = ["[PAD]", "[UNK]", "a", "fine", "poor", "film"]
     tokens = tokenizers.Tokenizer(tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
@@ -261,6 +319,48 @@ def test_threads_run_one_model_under_compositions_of_their_own() -> None:
     assert handle.active == "se"
     handle.activate(None)
     assert not our_hooks(model)
+
+
+def test_threads_with_masks_of_their_own_do_not_mix_them_up() -> None:
+    """ReFT's first layer runs in one thread after another thread has begun a pass with another mask."""
+    torch.manual_seed(0)
+    model = SMALL["bert"].model()
+    randomise(model, 0.15)
+    handle = adpm.attach(model)
+    handle.add("x", "loreft", suffix_positions=2)
+    for name, parameter in handle.named_parameters():
+        if "source" in name:
+            parameter.data = torch.randn(parameter.shape)
+    handle.activate("x")
+    ids = model_inputs("text", padded=False)["input_ids"]
+    masks = [torch.ones_like(ids), torch.ones_like(ids)]
+    masks[1][:, 3:] = 0
+
+    def states(mask: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            out: torch.Tensor = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return out
+
+    expected = [states(mask) for mask in masks]
+    together = threading.Barrier(2)
+
+    def meet(*_: object) -> None:
+        together.wait(60)
+
+    hook = model.embeddings.register_forward_hook(meet)
+    found: dict[int, torch.Tensor] = {}
+
+    def work(number: int) -> None:
+        found[number] = states(masks[number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    hook.remove()
+    assert not torch.allclose(expected[0], expected[1])
+    assert all(torch.equal(found[i], expected[i]) for i in (0, 1))
 
 
 def test_activating_inside_using_lasts_as_long_as_it() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import adpm
@@ -65,7 +67,7 @@ HUB: dict[str, dict[str, Any]] = {
     "prefix_tuning": {"prefix_length": 3, "bottleneck_size": 8, "use_gating": True, "shared_gating": False},
     "prefix_tuning_flat": {"prefix_length": 3, "leave_out": [1]},
     "prompt_tuning": {"prompt_length": 3, "combine": "prefix_after_bos"},
-    "adapter_plus": {"reduction_factor": 4},
+    "adapter_plus": {"reduction_factor": 4, "stochastic_depth": 0.0},  # for which the peer wants torchvision
     "mam": {},
     "unipelt": {},
 }
@@ -205,6 +207,36 @@ def test_settings_are_read_strictly() -> None:
             handle.add("x", **settings)
 
 
+def test_files_hold_what_the_peer_can_t_do_without(tmp_path: Path) -> None:
+    """Steps of AdaLoRA's training, a task for virtual tokens, and a flat magnitude of an embedding's DoRA."""
+    handle = adpm.attach(make())
+    handle.add("steps", "peft_adalora", target_modules=["query"])
+    handle.add("task", "peft_prompt_tuning", num_virtual_tokens=2)
+    handle.add("flat", "peft_lora", target_modules=["word_embeddings"], use_dora=True)
+    for name in handle.names:
+        handle.save(name, tmp_path / name)
+    configs = {name: json.loads((tmp_path / name / "adapter_config.json").read_text("utf-8")) for name in handle.names}
+    assert configs["steps"]["total_step"] == 1
+    assert configs["task"]["task_type"] == "FEATURE_EXTRACTION"
+    magnitudes = [t for k, t in load_file(tmp_path / "flat/adapter_model.safetensors").items() if "magnitude" in k]
+    assert [tuple(tensor.shape) for tensor in magnitudes] == [(32,)]
+
+
+def test_where_reft_s_first_and_last_positions_meet_the_last_win() -> None:
+    """The last row has four tokens: its third is among the first three and the last two."""
+    model = with_adapter("noreft", {"prefix_positions": 3, "suffix_positions": 2, "layers": [0]})
+    shake(model)
+    model.adpm.activate("x")
+    before = outputs(model)["hidden_states.1"]
+    for name, parameter in model.adpm.named_parameters():
+        if name.endswith("source0_bias"):
+            parameter.data += 1
+    after = outputs(model)["hidden_states.1"]
+    assert torch.equal(after[-1, 2], before[-1, 2])
+    assert not torch.allclose(after[-1, 1], before[-1, 1])
+    assert not torch.allclose(after[0, 2], before[0, 2])
+
+
 def test_only_one_can_put_virtual_tokens_before_the_input() -> None:
     handle = adpm.attach(make())
     for name in ("a", "b"):
@@ -227,9 +259,9 @@ def test_peft_reads_what_adpm_saves(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_adapterhub_reads_what_adpm_saves(tmp_path: Path) -> None:
-    """All but what the peer's files can't say: DiReFT."""
+    """All but what the peer's files can't say (DiReFT), and what it can't make at all (MTL-LoRA's linear matrices)."""
     python = peer("ADPM_ADAPTERHUB_PYTHON")
-    for name in HUB.keys() - {"direft"}:
+    for name in HUB.keys() - {"direft", "mtl_lora-linear"}:
         model = with_adapter(name, HUB[name])
         shake(model)
         write_for_peer(model, tmp_path / name)

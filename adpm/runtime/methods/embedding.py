@@ -1,7 +1,7 @@
 """LoRA on an embedding, as PEFT computes it.
 
     E'[t] = E[t] + s * scale * A[:, t]^T B^T           A: r x tokens, B: size x r, s: what the embedding multiplies by
-    DoRA:  (m / |W + scale * (B A)^T|) * E'[t]          norm over the tokens, m: 1 x size
+    DoRA:  (m / |W + scale * (B A)^T|) * E'[t]          norm over the tokens, m: size
 
 Source: ``peft`` 0.21.2, ``tuners/lora/layer.py`` (``Embedding``) and ``dora.py``.
 """
@@ -32,15 +32,15 @@ class EmbeddingPart(LayerPart):
         change = functional.linear(functional.embedding(seen.x, a.T), b)
         output = output + change * (scale_of(seen.layer) * self.scale)
         magnitude = self.get("magnitude")
-        return output if magnitude is None else output * (magnitude / _norm(seen.layer, a, b, self.scale)).view(-1)
+        return output if magnitude is None else output * (magnitude / _norm(seen.layer, a, b, self.scale))
 
 
 def _norm(layer: nn.Module, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """The norm of each feature over all tokens; no gradients go through it. Shape: 1 x size."""
+    """The norm of each feature over all tokens; no gradients go through it. Shape: size."""
     weight = layer.weight
     if not isinstance(weight, Tensor):
         raise TypeError("an embedding's weight is a tensor")
-    norm: Tensor = torch.linalg.norm(weight + scale * (b @ a).T.detach(), dim=0, keepdim=True)
+    norm: Tensor = torch.linalg.norm(weight + scale * (b @ a).T.detach(), dim=0)
     return norm.detach()
 
 
@@ -56,4 +56,4 @@ def start_embedding(
     if "magnitude" in tensors:
         weight = layer.weight
         if isinstance(weight, Tensor):
-            tensors["magnitude"].copy_(torch.linalg.norm(weight, dim=0, keepdim=True))
+            tensors["magnitude"].copy_(torch.linalg.norm(weight, dim=0))

@@ -15,10 +15,11 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers import DynamicCache, EncoderDecoderCache
+from transformers.utils.generic import ModelOutput
 
 from adpm.errors import AdapterError
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Act, Point
+from adpm.runtime.hooks import Act, Order, Point
 from adpm.runtime.methods.calls import Call, cached_length, later, widen
 from adpm.runtime.methods.hooked import HookedPart
 
@@ -45,6 +46,7 @@ class PrefixPart(HookedPart):
             )
         module = anatomy.modules[place]
         yield Act(Point(place, "before"), _Fill(self, Call(module), anatomy.config))
+        yield Act(Point(place, "after"), _Empty(anatomy.config), Order.SEE)
 
     def keys_and_values(self, rows: int, like: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For each layer. Shape: rows x heads x n x head size."""
@@ -86,3 +88,20 @@ class _Fill:
             kwargs["cache_position"] = kwargs["cache_position"] + count
         kwargs.pop("position_ids", None)
         return (), {**kwargs, "past_key_values": cache}
+
+
+class _Empty:
+    """After a pass that was asked for no cache: the one that held the prefix is not given back as if it were one.
+
+    Generation without a cache would hand it in again, with all tokens.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
+        wanted = kwargs.get("use_cache")
+        wanted = getattr(self.config, "use_cache", True) if wanted is None else wanted
+        if wanted or not isinstance(output, ModelOutput) or output.get("past_key_values") is None:
+            return None
+        return type(output)(**{name: value for name, value in output.items() if name != "past_key_values"})

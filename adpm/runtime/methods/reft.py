@@ -3,7 +3,8 @@
     h' = drop(h + (a(W h + b) - R h) R)         W, R: r x hidden, b: r;  without ``subtract_projection``: a(W h + b) R
     LoReFT: R's rows are orthonormal, R^T = Q0 H(L) with Q0: hidden x hidden and H the reflections below L's diagonal
 
-Positions are counted within what the attention mask lets through. In a stack only the first adapter's act, as in the
+Positions are counted within what the attention mask lets through; one that is among the first and the last ones gets
+the intervention for the last, on the layer's own output. In a stack only the first adapter's act, as in the
 peer. Sources: Wu et al. 2024 (2404.03592); ``adapters`` 1.3.0, ``methods/reft.py``; torch, ``parametrizations``.
 """
 
@@ -20,7 +21,7 @@ from torch.nn import functional
 from adpm.formats.adapterhub_methods import Reft
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Act, Order, Point
+from adpm.runtime.hooks import Act, Capture, Order, Point
 from adpm.runtime.methods.calls import Call
 from adpm.runtime.methods.hooked import HookedPart
 
@@ -39,7 +40,7 @@ class ReftMaskPart(HookedPart):
 
     def __init__(self, adapter: nn.Module, names: Mapping[str, str]) -> None:
         super().__init__(adapter, names)
-        self.mask: Tensor | None = None
+        self.mask = Capture()
 
     def acts(self, anatomy: Anatomy) -> Iterator[Act]:
         base = anatomy.prefix.rstrip(".")
@@ -47,7 +48,7 @@ class ReftMaskPart(HookedPart):
 
     def ends(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """The first position of each row's tokens, and the one after the last. Shapes: rows x 1."""
-        mask = self.mask
+        mask = self.mask.see()
         if mask is None or mask.dim() != 2 or len(mask) != len(hidden):
             first = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
             return first, first + hidden.shape[1]
@@ -60,7 +61,7 @@ class _SeeMask:
         self.part, self.call = part, call
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - a hook's
-        self.part.mask = self.call.named(args, kwargs).get("attention_mask")
+        self.part.mask.put(self.call.named(args, kwargs).get("attention_mask"))
 
 
 class ReftPart(HookedPart):
@@ -94,12 +95,13 @@ class ReftPart(HookedPart):
         here = torch.arange(length, device=hidden.device)
         ahead = first + here[: min(config.prefix_positions, length)]
         behind = end - min(config.suffix_positions, length) + here[: min(config.suffix_positions, length)]
+        out = hidden
         for number, places in enumerate((ahead, behind)):
             if places.shape[1]:
                 index = places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
                 new = self._unit(hidden.gather(1, index), 0 if config.tied_weights else number)
-                hidden = hidden.scatter(1, index, new.to(hidden.dtype))
-        return hidden
+                out = out.scatter(1, index, new.to(hidden.dtype))
+        return out
 
     def _unit(self, x: Tensor, unit: int) -> Tensor:
         config, projection = self.config, self._projection(unit)

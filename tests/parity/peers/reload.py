@@ -56,7 +56,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         try:
             print(f"{Path(name).name} {difference(Path(name))}")
-        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        except (AttributeError, TypeError, ValueError, RuntimeError, KeyError) as error:
             print(f"{Path(name).name} {type(error).__name__}: {error}".replace("\n", " "))
 
 
