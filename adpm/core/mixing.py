@@ -73,14 +73,14 @@ def check_mixing(composition: Composition, member: Callable[[str], Member], *, w
     """
     _check_methods(composition, member, what)
     _check_lengths(composition, member, what)
-    heads = _heads(composition, member)
-    if len({member(name).head for name in heads}) > 1:
-        raise CompositionError(
-            "composition-heads",
-            f"{what} has {len(heads)} heads side by side: of {', '.join(heads)}",
-            cause=f"{composition}: one head makes the model's output, and none of these comes last",
-            hint="put an adapter with the head that is meant behind them: stack(..., NAME)",
-        )
+    for heads in _heads(composition, member):
+        if len({member(name).head for name in heads}) > 1:
+            raise CompositionError(
+                "composition-heads",
+                f"{what} has {len(heads)} heads side by side: of {', '.join(heads)}",
+                cause=f"{composition}: one head makes the output of a text, and none of these comes last",
+                hint="put an adapter with the head that is meant behind them: stack(..., NAME)",
+            )
 
 
 def _check_methods(composition: Composition, member: Callable[[str], Member], what: str) -> None:
@@ -135,10 +135,16 @@ def _together(composition: Composition) -> Iterator[tuple[str, ...]]:
 _WAYS: Final = 1_000  # a composition with more ways through it is judged by these
 
 
-def _heads(composition: Composition, member: Callable[[str], Member]) -> list[str]:
-    """Whose heads would make the output: one name where one comes last, several where none does."""
+def _heads(composition: Composition, member: Callable[[str], Member]) -> list[list[str]]:
+    """Whose heads would make each output: one name where one comes last, several where none does.
+
+    Each branch of ``parallel`` and ``batch`` has an output of its own.
+    """
     if not isinstance(composition, Block):
-        return [composition] if member(composition).head is not None else []
-    if composition.kind == "stack":
+        return [[composition]] if member(composition).head is not None else []
+    if composition.kind in {"stack", "skip"}:
         return next((heads for part in reversed(composition.parts) if (heads := _heads(part, member))), [])
-    return [name for part in composition.parts for name in _heads(part, member)]
+    outputs = [heads for part in composition.parts for heads in _heads(part, member)]
+    if composition.kind in {"parallel", "batch"} or not outputs:
+        return outputs
+    return [[name for heads in outputs for name in heads]]

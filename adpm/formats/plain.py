@@ -23,7 +23,7 @@ from adpm.formats.json import parse_json
 from adpm.formats.model_card import read_front_matter
 from adpm.formats.reader import Decoder, Document, text
 
-__all__ = ["CONFIG", "README", "plain_card", "plain_files", "read_config"]
+__all__ = ["CONFIG", "README", "plain_card", "plain_files", "plain_name", "plain_version", "read_config"]
 
 T = TypeVar("T")
 
@@ -36,7 +36,19 @@ _HEAD: Final = {"model_head.safetensors": ("model_head.safetensors", "pytorch_mo
 _HEAD_CONFIG: Final = "head_config.json"
 _DOCUMENTS: Final = (README, "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE")
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)?\Z")
+_COMMIT_DIGITS: Final = 12  # of 40, in a version
 _TASK_TAG: Final = "adapterhub:"
+
+
+def plain_name(place: str) -> PackageName:
+    """A package's name for a place: in small letters, what no name holds as ``-``, one separator where several meet."""
+    parts = [re.sub(r"[^a-z0-9._-]", "-", part) for part in place.lower().split("/")]
+    return PackageName.parse("/".join(re.sub(r"([._-])[._-]+", r"\1", part).strip("._-") for part in parts))
+
+
+def plain_version(commit: str | None) -> Version:
+    """A version for what has none: a development version, whose number is how the commit begins, or 0 without one."""
+    return Version(f"0.dev{0 if commit is None else int(commit[:_COMMIT_DIGITS], 16)}")
 
 
 def read_config(data: bytes, source: str) -> dict[str, Any]:

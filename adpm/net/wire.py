@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import IO, Any, Final, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -51,15 +51,20 @@ class SecureConnection(HTTPSConnection):
 
 
 def _write_request(
-    here: Connection | SecureConnection, method: str, url: str, body: bytes | None, headers: Mapping[str, str] | None
+    here: Connection | SecureConnection,
+    method: str,
+    url: str,
+    body: bytes | IO[bytes] | None,
+    headers: Mapping[str, str] | None,
 ) -> None:
+    """Send it; where ``body`` is a file, ``headers`` say how long it is."""
     if here.sock is not None:
         here.sock.settimeout(here.timeout)
     if _NO_TARGET.search(url):
         raise http.client.InvalidURL("a request's target can't hold spaces or control characters")
     lines = [f"{method} {url} HTTP/1.1", f"Host: {_host(here, url)}"]
     given = dict(headers or {})
-    if body is not None or method in {"POST", "PUT", "PATCH"}:
+    if isinstance(body, bytes) or (body is None and method in {"POST", "PUT", "PATCH"}):
         given["Content-Length"] = str(len(body or b""))
     for name, value in given.items():
         if _UNWRITABLE.search(name) or _UNWRITABLE.search(value):
@@ -68,7 +73,7 @@ def _write_request(
             lines.append(f"{name}: {value}")
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
     here.asked = method, url
-    if body and len(body) <= _LINE_BYTES:
+    if isinstance(body, bytes) and len(body) <= _LINE_BYTES:
         here.send(head + body)
     else:
         here.send(head)

@@ -19,8 +19,10 @@ from adpm.core.source import GitSource, HubSource, PathSource, Source
 from adpm.errors import DocumentError, Fault, IntegrityError, NotFoundError
 from adpm.formats.card import read_card
 from adpm.formats.oci import read_release
+from adpm.formats.plain import plain_name, plain_version
 from adpm.net.git import Entry, Tree, fetch
-from adpm.ops.package import goes_into_package
+from adpm.ops.package import PackageDirectory, goes_into_package, read_package
+from adpm.ops.plain import is_plain, plain_package
 from adpm.ops.publish import Prepared, prepare
 from adpm.registry.confirm import confirm
 from adpm.registry.hub_open import open_revision
@@ -117,11 +119,21 @@ def path_differences(root: Path, lock: Lock, store: Store) -> Iterator[str]:
 
 
 def _prepared(source: Source, directory: Path, store: Store, listener: Listener) -> Direct:
-    prepared = prepare(directory, store, base_by_id=True, listener=listener)
+    with tempfile.TemporaryDirectory(prefix="adpm-plain-") as work:
+        package = _plain(source, directory, Path(work)) if is_plain(directory) else read_package(directory)
+        prepared = prepare(package, store, base_by_id=True, listener=listener)
     with store.batch() as batch:
         batch.put([prepared.manifest])
         batch.put([prepared.card_data])
     return Direct(source, prepared)
+
+
+def _plain(source: Source, directory: Path, work: Path) -> PackageDirectory:
+    """A directory that PEFT or AdapterHub saved, named after the place that it lies in."""
+    if isinstance(source, GitSource):
+        place = (source.subdirectory or source.url.rstrip("/").removesuffix(".git")).rpartition("/")[2]
+        return plain_package(directory, plain_name(place), plain_version(source.commit), work)
+    return plain_package(directory, plain_name(directory.resolve().name), plain_version(None), work)
 
 
 def _from_hub(source: HubSource, store: Store) -> Direct:

@@ -18,7 +18,7 @@ from adpm.formats.card import read_card, write_card
 from adpm.formats.contents import check_contents
 from adpm.formats.oci import write_release
 from adpm.ops.base import identify
-from adpm.ops.package import PackageDirectory, read_package
+from adpm.ops.package import PackageDirectory
 from adpm.registry.port import Publication, Registry
 from adpm.store.store import Store
 
@@ -45,20 +45,19 @@ class Prepared:
 
 
 def prepare(
-    directory: Path,
+    package: PackageDirectory,
     store: Store,
     *,
     base: BaseSource | None = None,
     base_by_id: bool = False,
     listener: Listener = ignore,
 ) -> Prepared:
-    """Read ``directory``, check it, put its bytes into the store, and make card and manifest. Asks no registry.
+    """Check ``package``, put its bytes into the store, and make card and manifest. Asks no registry.
 
-    ``base`` stands in for what the directory's ``adapter.yaml`` says of its base. With ``base_by_id``, a base
+    ``base`` stands in for what its ``adapter.yaml`` says of its base. With ``base_by_id``, a base
     that has a model id is known by that alone, whatever lies on this machine. Raises ``DocumentError`` and
     ``AdapterError`` for what can't be published, ``UsageError`` (``base-missing``) without a base.
     """
-    package = read_package(directory)
     identity = _identity(package, base, listener, by_id=base_by_id)
     with store.batch() as batch:
         files = tuple(File(name, batch.put(_chunks(path))) for name, path in package.files.items())
@@ -68,7 +67,7 @@ def prepare(
         name=header.name,
         version=header.version,
         base=identity,
-        method=check_contents(contents, identity.shape, source=str(directory)),
+        method=check_contents(contents, identity.shape, source=str(package.root)),
         requires=header.requires,
         description=header.description,
         task=header.task,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from packaging.version import Version
 
@@ -15,13 +13,12 @@ from adpm.core.names import Digest, PackageName
 from adpm.core.release import Release
 from adpm.errors import NotFoundError
 from adpm.formats.oci import read_release
+from adpm.formats.plain import plain_name, plain_version
 from adpm.registry.hub_api import HubApi
 from adpm.registry.hub_plain import MADE, Plain
 from adpm.registry.hub_records import MANIFEST, RECORD, Entry, Record, read_record
 
 __all__ = ["Commits", "Revision", "file_chunks"]
-
-_COMMIT_DIGITS: Final = 12  # of a commit, as a number in a version
 
 
 class Commits:
@@ -95,7 +92,7 @@ class Commits:
             found = [there for there in record.entries.values() if there.listing.manifest == release.manifest]
             entry = replace(found[0], commit=commit) if found else None
         if entry is None:
-            entry = self.entry(repository, commit, _name(repository), _version(commit))
+            entry = self.entry(repository, commit, plain_name(repository), plain_version(commit))
         if entry is None:
             raise NotFoundError(
                 "adapter-not-found",
@@ -126,17 +123,6 @@ class Revision:
                 f"{self.repository} at {self.commit[:12]} does not hold {digest}, which it should",
                 hint="ask its owner to publish that release again",
             ) from error
-
-
-def _name(repository: str) -> PackageName:
-    """A package's name for a repository: in small letters, with one separator where there are several."""
-    parts = [re.sub(r"([._-])[._-]+", r"\1", part).strip("._-") for part in repository.lower().split("/")]
-    return PackageName.parse("/".join(parts))
-
-
-def _version(commit: str) -> Version:
-    """A version for a commit that has none: a development version, whose number is how the commit begins."""
-    return Version(f"0.dev{int(commit[:_COMMIT_DIGITS], 16)}")
 
 
 def file_chunks(path: Path) -> Iterator[bytes]:

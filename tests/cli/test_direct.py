@@ -201,6 +201,50 @@ def test_links_and_pickles_in_a_repository_are_refused(work: Workplace) -> None:
     )
 
 
+def plain(directory: Path, base: Path) -> Path:
+    """What AdapterHub saved, and nothing of adpm's."""
+    make_adapter(directory, base=base)
+    (directory / "adapter.yaml").unlink()
+    config = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+    (directory / "adapter_config.json").write_text(json.dumps({**config, "model_name": "test/tiny"}), encoding="utf-8")
+    (directory / "README.md").write_text("---\nlicense: mit\nlanguage: en\n---\n# Mine\n", encoding="utf-8")
+    return directory
+
+
+def test_a_directory_that_nobody_described(work: Workplace) -> None:
+    plain(work.root / "My Adapter", work.base)
+    work.start()
+    work.adpm("add", "../My Adapter", "--as", "mine")
+    assert locked(work)["my-adapter"]["version"] == "0.dev0"
+    assert set(locked(work)["my-adapter"]["files"]) == {"README.md", "adapter_config.json", "adapter.safetensors"}
+    work.adpm("install", "--locked")
+
+
+def test_a_repository_that_nobody_described_has_its_commit_as_version(work: Workplace) -> None:
+    root = repository(work, directory="some")
+    plain(root / "adapters" / "film.Reviews", work.base)
+    head = commit(root)
+    value = json.dumps({"git": f"file://{root}", "subdirectory": "adapters/film.Reviews"})
+    work.start()
+    (work.project / "adapter.yaml").write_text(
+        work.read("adapter.yaml").replace("adapters: {}", f"adapters: {{film: {value}}}"), encoding="utf-8"
+    )
+    work.adpm("lock")
+    assert locked(work)["film.reviews"]["version"] == f"0.dev{int(head[:12], 16)}"
+
+
+def test_an_adapter_of_the_peers_is_published_in_one_command(work: Workplace) -> None:
+    directory = plain(work.root / "saved", work.base)
+    options: list[str | Path] = ["--registry", "../registry", "--init", "--base", work.base]
+    work.adpm("publish", directory, "--name", "text/mine", "--version", "1.0", *options)
+    work.start()
+    assert "mit" in work.adpm("info", "text/mine").out
+    work.adpm("add", "text/mine")
+    assert work.run("publish", directory, "--name", "text/mine", *options).status == 2
+    make_adapter(directory, base=work.base)
+    assert work.run("publish", directory, "--name", "text/mine", "--version", "1.0", *options).status == 2
+
+
 def test_one_package_from_two_sources_is_refused(work: Workplace) -> None:
     for name in ("one", "two"):
         make_adapter(work.root / name, base=work.base)

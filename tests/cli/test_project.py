@@ -11,7 +11,7 @@ import pytest
 
 from adpm.ops.root import belongs
 from tests.cli.conftest import Workplace
-from tests.making import make_base
+from tests.making import make_base, write_safetensors
 
 
 def test_the_main_job(work: Workplace) -> None:
@@ -287,6 +287,7 @@ def test_adapters_that_can_not_act_together_are_refused_when_locking(work: Workp
     config = json.loads((low_rank / "adapter_config.json").read_text(encoding="utf-8"))
     config["config"] = {"architecture": "prompt_tuning", "prompt_length": 10}
     (low_rank / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_safetensors(low_rank / "adapter.safetensors", {"prompt_tunings.task.prompt_embedding.weight": (10, 32)}, 1)
     work.adpm("publish", low_rank, "--registry", "../registry")
     work.start()
     manifest = work.read("adapter.yaml").replace("adapters: {}", "adapters: {a: text/a, b: text/b, l: text/l}")

@@ -31,6 +31,7 @@ def member(name: str) -> Member:
             "batch(x1: 1, x2: 1)",
         ),
         *("average(l: 1, b: 1)", "split(b: 1, l: 2)", "stack(fuse(b1, b2), B)", "stack(parallel(B1, B2), B3)"),
+        *("parallel(B1, B2)", "batch(B1: 1, stack(b, B2): 2)", "stack(b, parallel(B1, B2, b2))"),
         *("stack(B1, b, B2)", "stack(B, fuse(b1, b2))", "fuse(B1, b2)", "fuse(B1, stack(b2, B1))"),
     ],
 )
