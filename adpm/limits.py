@@ -61,6 +61,7 @@ STALL_SECONDS: Final = 30.0  # in so long a time at least
 STALL_BYTES: Final = 1024  # so many bytes must arrive, or the connection counts as dead
 PROGRESS_BYTES: Final = 64 << 10  # after so many, earlier cuts of a download no longer count against it
 CHUNK_BYTES: Final = 1 << 20
+RECEIVE_BYTES: Final = 256 << 10  # from a connection at a time; memory of this size is used again, not given back
 BLOB_BYTES: Final = 64 << 30
 UPLOAD_CHUNK_BYTES: Final = 16 << 20  # a larger blob is sent in chunks, of which one is in memory
 TOKEN_BYTES: Final = 1 << 20  # what a token service answers

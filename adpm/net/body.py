@@ -10,7 +10,7 @@ from typing import Final
 import urllib3
 
 from adpm.errors import NetworkError
-from adpm.limits import CHUNK_BYTES
+from adpm.limits import RECEIVE_BYTES
 from adpm.net.faults import of_exception, too_large
 from adpm.net.url import origin, shown
 
@@ -78,7 +78,7 @@ def chunks_of(response: urllib3.BaseHTTPResponse, url: str, position: int) -> It
 def _arriving(response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
     while True:
         try:
-            chunk = response.read1(CHUNK_BYTES)
+            chunk = response.read1(RECEIVE_BYTES)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise of_exception(error, url) from error
         if not chunk:

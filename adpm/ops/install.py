@@ -97,14 +97,18 @@ def _fetch(
     offline: bool,
     listener: Listener,
 ) -> None:
-    from adpm.ops.direct import bring  # noqa: PLC0415 - an install that misses nothing must not pay for the network
-    from adpm.ops.download import Missing, download  # noqa: PLC0415 - as above
+    from adpm.ops.download import (  # noqa: PLC0415 - an install that misses nothing must not pay for the network
+        Missing,
+        download,
+    )
     from adpm.ops.offline import not_in_store  # noqa: PLC0415 - as above
     from adpm.ops.registries import open_chain  # noqa: PLC0415 - as above
 
     packages = list(_packages(missing))
     for package in packages:
         if package.source is not None and (not offline or isinstance(package.source, PathSource)):
+            from adpm.ops.direct import bring  # noqa: PLC0415 - it imports all that publishing needs
+
             bring(package, project.root, store)
     lacking = [Missing(*entry) for entry in missing if entry[0].registry is not None or not store.has(entry[2])]
     if offline and lacking:

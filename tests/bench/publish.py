@@ -30,7 +30,7 @@ NAME = PackageName("text/sst-2")
 
 
 def publish_many(registry: PlacedRegistry, work: Path, releases: int, count: Callable[[], int], unit: str) -> None:
-    shown = {10, 100, 1000, releases}
+    shown = {1, 10, 100, 1000, releases}
     print(f"{'release':>8} {'all':>10} {'index':>10} {unit:>10}")
     times: list[float] = []
     for i in range(1, releases + 1):
