@@ -177,7 +177,8 @@ class _Longer:
         if masks and scores is not None:
             named[masks[0]] = _scored(named[masks[0]], scores, x)
         longer = functional.pad(x, (0, 0, front.count, 0))
-        return (), {**named, **{word: longer for word in _INPUTS if word in self.call and word in named}}
+        inputs: dict[str, Any] = {word: longer for word in _INPUTS if word in self.call and word in named}
+        return (), {**named, **inputs}
 
     def _filled(self, module: nn.Module, *, given: bool) -> tuple[float, float]:
         """What the peer adds to the scores of a prefix, and of what it is filled up with.
