@@ -99,7 +99,9 @@ def test_an_object_store(work: Workplace, kind: str, tmp_path: Path, monkeypatch
         assert found["compare and swap"] is (kind == "moto")
         assert found["one winner"] is (kind == "moto")
         listed = server.client().list_objects_v2(Bucket="adpm", Prefix="r/")["Contents"]
-        assert {entry["Key"] for entry in listed} <= {f"r/{MARKER}", "r/.adpm/probe"}
+        left = {entry["Key"] for entry in listed} - {f"r/{MARKER}", "r/.adpm/probe"}
+        # rclone writes behind: one of eight rivals' writes may come out seconds after the object was removed.
+        assert not left if kind == "moto" else all(key.endswith("/race") for key in left)
 
 
 def test_an_oci_registry(work: Workplace) -> None:
