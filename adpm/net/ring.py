@@ -84,7 +84,7 @@ def _ask(request: dict[str, str]) -> tuple[object, str | None]:
 def _answer(request: dict[str, str]) -> tuple[str | None, str | None]:
     """Run in a process of its own: what the keyring holds after doing what was asked."""
     import keyring  # noqa: PLC0415 - may be missing, and is nothing that adpm's other processes need
-    from keyring.errors import KeyringError, PasswordDeleteError  # noqa: PLC0415
+    from keyring.errors import KeyringError, PasswordDeleteError  # noqa: PLC0415 - as above
 
     backend, place = keyring.get_keyring(), request["place"]
     if backend.priority < 1:  # what keyring itself does not recommend: none at all, or files in plain text

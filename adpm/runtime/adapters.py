@@ -394,7 +394,7 @@ class Adapters(nn.Module):
 
     def _keep(self, name: str, adapter: Adapter) -> None:
         # Not by add_module, which refuses what ModuleDict has as a method: "keys", "half", "train".
-        self.adapters._modules[_key(name)] = adapter.train() if self.model.training else adapter  # noqa: SLF001
+        self.adapters._modules[_key(name)] = adapter.train() if self.model.training else adapter  # noqa: SLF001 - see above
 
 
 class _Untrained:

@@ -8,6 +8,7 @@ Source: ``adapters`` 1.3.0, ``heads/model_mixin.py`` (``forward_head``) and the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -182,7 +183,7 @@ def _pooled(base: Any) -> Any:
     return base[1] if isinstance(base, tuple) else base.pooler_output
 
 
-class _Acts:
+class _Acts(ABC):
     """What single and several heads have in common: catching arguments and the base's output."""
 
     def __init__(self, view: _View) -> None:
@@ -218,8 +219,9 @@ class _Acts:
                 out[name] = value
         return out
 
+    @abstractmethod
     def outcome(self, base: Any, states: Tensor, given: dict[str, Any]) -> ModelOutput:
-        raise NotImplementedError
+        """What the head, or the heads, make of the base's last ``states``."""
 
 
 class _Single(_Acts):

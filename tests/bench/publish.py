@@ -24,7 +24,7 @@ from adpm.core.names import PackageName  # noqa: E402
 from adpm.formats.oci import read_index, write_index  # noqa: E402
 from adpm.registry.open import open_registry  # noqa: E402
 from adpm.registry.placed import PlacedRegistry  # noqa: E402
-from tests.registry.making import make  # noqa: E402
+from adpm.testing.making import make  # noqa: E402
 
 NAME = PackageName("text/sst-2")
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.conftest import Workplace
 from tests.making import make_adapter
+from tests.registry.servers import need
 
 
 def git(*arguments: str | Path, at: Path) -> str:
@@ -141,8 +142,8 @@ def test_a_subdirectory_and_a_commit(work: Workplace) -> None:
     work.adpm("install", "--locked")
 
 
-@pytest.mark.skipif(shutil.which("git-lfs") is None and "CI" not in os.environ, reason="git-lfs is not installed")
 def test_weights_in_lfs_have_the_digest_that_they_have_everywhere(work: Workplace) -> None:
+    need("git-lfs")
     root = repository(work, lfs=True)
     assert git("show", "HEAD:adapter.safetensors", at=root).startswith("version https://git-lfs")
     work.publish("text/sst-2", "1.0")
@@ -155,8 +156,7 @@ def test_weights_in_lfs_have_the_digest_that_they_have_everywhere(work: Workplac
 
 
 def test_lfs_that_brings_nothing_is_one_clear_error(work: Workplace) -> None:
-    if shutil.which("git-lfs") is None:
-        pytest.skip("git-lfs is not installed")
+    need("git-lfs")
     root = repository(work, lfs=True)
     shutil.rmtree(root / ".git" / "lfs")
     work.start()

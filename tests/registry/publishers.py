@@ -16,7 +16,7 @@ from pathlib import Path
 
 from adpm.errors import AdpmError
 from adpm.registry.open import open_registry
-from tests.registry.making import make
+from adpm.testing.making import make
 
 
 def main(url: str, work: Path, count: int, same: bool) -> None:

@@ -12,8 +12,8 @@ from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError
 from adpm.registry.chain import Chain, Member, matches
 from adpm.registry.directory import open_directory
 from adpm.registry.port import Registry
+from adpm.testing.making import make
 from tests.net.serving import Request, serve, unused_port
-from tests.registry.making import make
 
 NAME = PackageName("text/sst-2")
 

@@ -17,11 +17,11 @@ from adpm.registry.dav import DavBucket
 from adpm.registry.multistatus import Entry, read_listing
 from adpm.registry.open import open_registry
 from adpm.registry.placed import PlacedRegistry
+from adpm.testing.making import make
 from tests.net.clients import hasty
 from tests.net.serving import Request, cut, head, serve
 from tests.registry import servers
 from tests.registry.davs import Dav
-from tests.registry.making import make
 from tests.registry.test_objects import publish_in_processes
 
 NAME = PackageName("text/sst-2")

@@ -23,7 +23,7 @@ from adpm.formats.oci import read_release
 from adpm.registry.directory import open_directory
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import write_note
-from tests.registry.making import make
+from adpm.testing.making import make
 
 NAME = PackageName("text/sst-2")
 
@@ -209,7 +209,7 @@ import json, sys
 from collections import Counter
 from pathlib import Path
 from adpm.registry.directory import open_directory
-from tests.registry.making import make
+from adpm.testing.making import make
 counts = Counter()
 sys.addaudithook(lambda event, _: counts.update([event]) if event == "open" or event.startswith("os.") else None)
 work = Path(sys.argv[1])
@@ -298,7 +298,7 @@ import sys
 from pathlib import Path
 from adpm.errors import RegistryError
 from adpm.registry.directory import open_directory
-from tests.registry.making import make
+from adpm.testing.making import make
 root, work, me, same = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "same"
 work.mkdir()
 registry = open_directory("here", str(root), root, None)

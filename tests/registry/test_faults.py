@@ -18,9 +18,9 @@ from adpm.registry.directory import open_directory
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.web import WebPlace
 from adpm.store.store import Store
+from adpm.testing.making import make
 from tests.net.clients import hasty
 from tests.net.serving import Request, Served, cut, head, serve
-from tests.registry.making import make
 
 NAME = PackageName("text/sst-2")
 WEIGHTS = bytes(range(256)) * 400

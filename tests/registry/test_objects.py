@@ -24,9 +24,9 @@ from adpm.registry.place import Content
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import claim_record
 from adpm.registry.stores import MemoryBucket
+from adpm.testing.making import make
 from tests.net.serving import unused_port
 from tests.registry import stores
-from tests.registry.making import make
 
 NAME = PackageName("text/sst-2")
 _numbers = itertools.count()
@@ -69,7 +69,7 @@ import sys
 from pathlib import Path
 from adpm.errors import RegistryError
 from adpm.registry.open import open_registry
-from tests.registry.making import make
+from adpm.testing.making import make
 url, work, me = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 work.mkdir()
 registry = open_registry("store", url, work)

@@ -22,9 +22,9 @@ from adpm.registry.port import Publication
 from adpm.registry.upload import upload
 from adpm.store.parallel import in_parallel
 from adpm.store.store import Store
+from adpm.testing.making import make
 from tests.net.clients import HASTY, hasty
 from tests.net.serving import Request, serve
-from tests.registry.making import make
 from tests.registry.oci import docker_registry, log_in
 from tests.registry.servers import need
 from tests.registry.test_skopeo import skopeo

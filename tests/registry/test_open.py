@@ -11,7 +11,7 @@ import pytest
 from adpm.core.names import PackageName
 from adpm.errors import UsageError
 from adpm.registry.open import open_registry
-from tests.registry.making import make
+from adpm.testing.making import make
 
 
 @pytest.mark.parametrize(

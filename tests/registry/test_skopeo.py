@@ -12,8 +12,8 @@ import pytest
 from adpm.core.names import PackageName
 from adpm.registry.directory import open_directory
 from adpm.store.store import Store
+from adpm.testing.making import make
 from tests.net.serving import unused_port
-from tests.registry.making import make
 from tests.registry.servers import need, wait_for_port
 
 NAME = PackageName("text/sst-2")

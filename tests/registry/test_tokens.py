@@ -17,8 +17,8 @@ from adpm.errors import LoginNeededError, NetworkError
 from adpm.net.bearer import challenge
 from adpm.registry.open import open_registry
 from adpm.store.store import Store
+from adpm.testing.making import make
 from tests.net.serving import Request, Served, serve
-from tests.registry.making import make
 from tests.registry.oci import docker_registry, log_in
 
 NAME = PackageName("text/sst-2")

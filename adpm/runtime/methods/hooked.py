@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from adpm.runtime.part import Part
 __all__ = ["HookedPart"]
 
 
-class HookedPart(Part):
+class HookedPart(Part, ABC):
     """A part that says itself what it does where.
 
     ``FIRST_ALONE``: in a stack it acts only where its adapter is the first, as in the peer. ``ALONE``: a composition
@@ -22,6 +23,6 @@ class HookedPart(Part):
     FIRST_ALONE: ClassVar[bool] = False
     ALONE: ClassVar[bool] = False
 
+    @abstractmethod
     def acts(self, anatomy: Anatomy) -> Iterable[Act]:
         """The operations of this part."""
-        raise NotImplementedError

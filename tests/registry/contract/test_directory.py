@@ -8,7 +8,7 @@ import pytest
 
 from adpm.registry.open import open_registry
 from adpm.registry.records import MARKER
-from tests.registry.contract.suite import Pair, WriteContract
+from adpm.testing import Pair, WriteContract
 
 
 class TestDirectory(WriteContract):

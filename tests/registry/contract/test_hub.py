@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adpm.registry.open import open_registry
-from tests.registry.contract.suite import Pair, ReadContract, WriteContract
+from adpm.testing import Pair, ReadContract, WriteContract
 
 
 @pytest.mark.usefixtures("hub")

@@ -12,8 +12,8 @@ from adpm.registry.open import open_registry
 from adpm.registry.place import WritablePlace
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.records import MARKER, MARKER_DATA
+from adpm.testing import Pair, WriteContract
 from tests.registry import stores
-from tests.registry.contract.suite import Pair, WriteContract
 
 _numbers = itertools.count()
 

@@ -11,7 +11,7 @@ import pytest
 from adpm.registry import oci
 from adpm.registry.open import open_registry
 from adpm.registry.upload import upload
-from tests.registry.contract.suite import Pair, WriteContract
+from adpm.testing import Pair, WriteContract
 from tests.registry.oci import docker_registry, log_in
 
 

@@ -10,8 +10,8 @@ import pytest
 from adpm.errors import LoginNeededError, NetworkError, UsageError
 from adpm.registry.open import open_registry
 from adpm.registry.port import Registry
-from tests.registry.contract.suite import NAME, Pair, WriteContract
-from tests.registry.making import make
+from adpm.testing import NAME, Pair, WriteContract
+from adpm.testing.making import make
 from tests.registry.servers import Sshd
 
 _numbers = itertools.count()

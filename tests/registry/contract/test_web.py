@@ -9,8 +9,8 @@ import pytest
 
 from adpm.registry.open import open_registry
 from adpm.registry.records import MARKER
+from adpm.testing import Pair, ReadOnlyContract
 from tests.registry import servers
-from tests.registry.contract.suite import Pair, ReadOnlyContract
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from adpm.registry.chain import Chain, Member
 from adpm.registry.hub import HubRegistry
 from adpm.registry.open import open_registry
 from adpm.registry.port import Registry
+from adpm.testing.making import make
 from tests.net.serving import unused_port
 from tests.registry.hub.server import Hub
-from tests.registry.making import make
 
 NAME = PackageName("text/sst-2")
 REPOSITORY = "alice/text__sst-2"

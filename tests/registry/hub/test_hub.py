@@ -15,8 +15,8 @@ from adpm.formats.model_card import GENERATED, read_front_matter
 from adpm.registry.hub import HubRegistry
 from adpm.registry.hub_names import package_of, repository_of
 from adpm.registry.open import open_registry
+from adpm.testing.making import make
 from tests.registry.hub.server import Hub
-from tests.registry.making import make
 
 NAME = PackageName("text/sst-2")
 REPOSITORY = "alice/text__sst-2"

@@ -10,10 +10,10 @@ from adpm.core.names import PackageName
 from adpm.errors import AdpmError, NotFoundError
 from adpm.registry.hub_open import open_revision
 from adpm.registry.open import open_registry
+from adpm.testing.making import make
 from tests.registry.hub.olah import olah
 from tests.registry.hub.server import Hub
 from tests.registry.hub.test_plain import adapter
-from tests.registry.making import make
 
 NAME = PackageName("text/sst-2")
 

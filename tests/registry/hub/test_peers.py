@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from adpm.registry.open import open_registry
+from adpm.testing.making import make
 from tests.parity.corpus import ROOT
 from tests.registry.hub.server import Hub
-from tests.registry.making import make
 
 # The outputs of the adapter from the Hub at a version, and from the directory that it was published from.
 _PEFT = """

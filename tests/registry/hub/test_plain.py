@@ -22,10 +22,10 @@ from adpm.formats.safetensors import read_header
 from adpm.registry.hub import HubRegistry
 from adpm.registry.hub_open import open_revision
 from adpm.registry.open import open_registry
+from adpm.testing.making import make
 from tests.making import make_adapter, make_base, write_safetensors
 from tests.parity.corpus import ROOT
 from tests.registry.hub.server import Hub
-from tests.registry.making import make
 
 NAME = PackageName("adapterhub/squad")
 REPOSITORY = "AdapterHub/squad"
