@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Workplace
 from tests.making import make_base
+from tests.registry.servers import need
 
 
 @pytest.fixture
@@ -152,12 +153,12 @@ def test_diff_names_another_base(shared: Workplace) -> None:
 
 
 def git(work: Workplace, *arguments: str) -> None:
+    need("git")
     configured = ("-c", "user.name=x", "-c", "user.email=x@localhost")
     environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     subprocess.run(["git", *configured, *arguments], cwd=work.root, env=environment, check=True, capture_output=True)
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 def test_diff_of_revisions(shared: Workplace) -> None:
     git(shared, "init", "-q", "-b", "main")
     git(shared, "add", "project")
@@ -172,7 +173,6 @@ def test_diff_of_revisions(shared: Workplace) -> None:
     assert "+ text/nli 1.0" in shared.adpm("diff", "HEAD", "HEAD~1").out
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 @pytest.mark.parametrize(
     "word",
     ["--help", "--output=owned", "-x", "--exec=touch owned", "HEAD --output=owned", "HEAD:x", "", "HEAD\n", "a\0b"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +12,14 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Workplace
+from tests.registry.servers import need
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+
+@pytest.fixture(autouse=True)
+def _git() -> None:
+    need("git")
 
 
 class Repository:
