@@ -18,7 +18,7 @@ from adpm.registry.hub_api import HubApi
 from adpm.registry.hub_plain import MADE, Plain
 from adpm.registry.hub_records import MANIFEST, RECORD, Entry, Record, read_record
 
-__all__ = ["Commits", "Revision", "file_chunks"]
+__all__ = ["Commits", "Revision", "connected", "file_chunks"]
 
 
 class Commits:
@@ -101,6 +101,12 @@ class Commits:
                 hint="name a repository that PEFT or AdapterHub saved an adapter to",
             )
         return Revision(self, repository, commit, entry)
+
+
+def connected(cache: Path | None) -> tuple[HubApi, Commits]:
+    """The Hub that the library finds, and the releases in its commits; what others made is kept in ``cache``."""
+    api = HubApi()
+    return api, Commits(api, Plain(api, cache))
 
 
 class Revision:

@@ -44,24 +44,19 @@ def open_hub(name: str, url: str, base_dir: Path, cache: Path | None) -> HubRegi
         )
     _need_library(f"registry {name} is at {shown(url)}")
     from adpm.registry.hub import HubRegistry  # noqa: PLC0415 - it imports the library
-    from adpm.registry.hub_api import HubApi  # noqa: PLC0415 - as above
-    from adpm.registry.hub_commits import Commits  # noqa: PLC0415 - as above
-    from adpm.registry.hub_plain import Plain  # noqa: PLC0415 - as above
+    from adpm.registry.hub_commits import connected  # noqa: PLC0415 - as above
 
-    api = HubApi()
-    return HubRegistry(name, shown(url) if owner else "hf://", api, owner, Commits(api, Plain(api, cache)))
+    api, commits = connected(cache)
+    return HubRegistry(name, shown(url) if owner else "hf://", api, owner, commits)
 
 
 def open_revision(repository: str, revision: str | None, cache: Path | None) -> Revision:
     """What ``repository`` holds at a branch, tag or commit (None: ``main``); see ``Commits.at``."""
     refuse_if_offline(f"hf:{repository}")
     _need_library(f"an adapter is wanted from the Hub's {repository}")
-    from adpm.registry.hub_api import HubApi  # noqa: PLC0415 - it imports the library
-    from adpm.registry.hub_commits import Commits  # noqa: PLC0415 - as above
-    from adpm.registry.hub_plain import Plain  # noqa: PLC0415 - as above
+    from adpm.registry.hub_commits import connected  # noqa: PLC0415 - it imports the library
 
-    api = HubApi()
-    return Commits(api, Plain(api, cache)).at(repository, revision)
+    return connected(cache)[1].at(repository, revision)
 
 
 def _need_library(why: str) -> None:
