@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from packaging.version import Version
@@ -17,7 +17,7 @@ from adpm.core.rules import Rules
 from adpm.core.source import Source
 from adpm.errors import NotFoundError
 
-__all__ = ["Lock", "LockedAdapter", "LockedPackage", "package_key"]
+__all__ = ["Lock", "LockedAdapter", "LockedPackage", "distinct", "package_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,11 @@ class LockedPackage:
         yield "card", self.card
         for file in self.files:
             yield file.path, file.blob
+
+
+def distinct(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
+    """Each entry of a lock once, told by identity: slots hold several of one name, and a hash reads all files."""
+    return tuple({id(package): package for package in packages}.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,3 +203,23 @@ groups:
     }
     work.adpm("remove", "b")
     assert set(locked(work)) == {"lang/en:small", "text/sst-2:small", "text/wip:small"}
+
+
+def test_each_slot_is_installed_and_checked(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.publish("text/sst-2", "2.0", seed=1)
+    work.start()
+    work.adpm("add", "text/sst-2 ==1.0", "--as", "a")
+    work.adpm("add", "text/sst-2 ==2.0", "--as", "b", "--slot", "b")
+    monkeypatch.setenv("ADPM_HOME", str(work.root / "other"))
+    said = work.adpm("install", "--locked").err
+    assert "+ text/sst-2 1.0" in said
+    assert "+ text/sst-2 2.0" in said
+    entries = json.loads(work.read("adapter.lock"))
+    first, second = entries["packages"].values()
+    for changed, other in ((first, second), (second, first)):
+        kept, changed["files"] = changed["files"], other["files"]
+        (work.project / "adapter.lock").write_text(json.dumps(entries), encoding="utf-8")
+        monkeypatch.setenv("ADPM_HOME", str(work.root / f"home {changed['version']}"))
+        work.refused("lock-mismatch", "install")
+        changed["files"] = kept
