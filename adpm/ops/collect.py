@@ -8,7 +8,7 @@ from pathlib import Path
 from adpm import limits
 from adpm.core.names import Digest
 from adpm.formats.lock import read_lock
-from adpm.ops.project import read_bounded
+from adpm.store.files import read_bounded
 from adpm.store.store import Collected, Store
 
 __all__ = ["collect"]

@@ -19,7 +19,7 @@ from adpm.core.rules import Rules
 from adpm.errors import NotFoundError
 from adpm.formats.lock import read_lock
 from adpm.ops.changes import changes
-from adpm.ops.project import read_bounded
+from adpm.store.files import read_bounded
 
 __all__ = ["Declared", "Difference", "FileChange", "PackageChange", "diff", "lock_at"]
 

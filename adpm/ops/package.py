@@ -18,7 +18,7 @@ from adpm.core.manifest import Manifest, PackageHeader
 from adpm.errors import AdpmError, DocumentError, Fault, UsageError
 from adpm.formats.manifest import read_manifest
 from adpm.formats.oci import package_path
-from adpm.ops.project import read_bounded
+from adpm.store.files import read_bounded
 
 __all__ = ["PackageDirectory", "goes_into_package", "read_package"]
 

@@ -15,7 +15,7 @@ from adpm.formats.pickles import unpickle
 from adpm.formats.plain import CONFIG, README, plain_card, plain_files, read_config
 from adpm.formats.resave import resave
 from adpm.ops.package import PackageDirectory
-from adpm.ops.project import read_bounded
+from adpm.store.files import read_bounded
 
 __all__ = ["is_plain", "plain_package"]
 

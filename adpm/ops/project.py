@@ -22,14 +22,9 @@ from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
 from adpm.ops.root import find_root
 from adpm.store.durable import replace
+from adpm.store.files import read_bounded
 
-__all__ = ["Project", "differences", "meets", "read_bounded"]
-
-
-def read_bounded(path: Path, limit: int) -> bytes:
-    """The file's bytes, at most ``limit`` + 1 of them: enough for a reader to refuse what is too large."""
-    with path.open("rb") as file:
-        return file.read(limit + 1)
+__all__ = ["Project", "differences", "meets"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.events import Listener, Note, ignore
 from adpm.core.manifest import BaseSource
@@ -21,6 +19,7 @@ from adpm.formats.oci import write_release
 from adpm.ops.base import identify
 from adpm.ops.package import PackageDirectory
 from adpm.registry.port import Publication, Registry
+from adpm.store.files import file_chunks
 from adpm.store.store import Store
 
 __all__ = ["Prepared", "prepare", "publish"]
@@ -61,7 +60,7 @@ def prepare(
     """
     identity = _identity(package, base, listener, by_id=base_by_id)
     with store.batch() as batch:
-        files = tuple(File(name, batch.put(_chunks(path))) for name, path in package.files.items())
+        files = tuple(File(name, batch.put(file_chunks(path))) for name, path in package.files.items())
     contents = {file.path: store.map(file.blob) for file in files}
     header = package.header
     card = Card(
@@ -103,12 +102,6 @@ def publish(
     if channel is not None:
         registry.set_channel(prepared.card.name, channel, prepared.card.version)
     return done.listing, done.created
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(limits.CHUNK_BYTES):
-            yield chunk
 
 
 def _identity(package: PackageDirectory, base: BaseSource | None, listener: Listener, *, by_id: bool) -> BaseIdentity:

@@ -22,7 +22,7 @@ from adpm.errors import AdapterError, DocumentError, IntegrityError, NotFoundErr
 from adpm.formats.card import read_card
 from adpm.formats.model_card import GENERATED, LIBRARIES, write_model_card
 from adpm.registry.hub_api import HubApi, Refs
-from adpm.registry.hub_commits import Commits, file_chunks
+from adpm.registry.hub_commits import Commits
 from adpm.registry.hub_names import package_of, repository_of
 from adpm.registry.hub_records import (
     CARD,
@@ -36,6 +36,7 @@ from adpm.registry.hub_records import (
     write_record,
 )
 from adpm.registry.port import IndexedRegistry, Publication, Published, source_chunks, version_taken
+from adpm.store.files import file_chunks
 from adpm.store.parallel import in_parallel
 
 __all__ = ["HubRegistry"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from adpm.formats.plain import plain_name, plain_version
 from adpm.registry.hub_api import HubApi
 from adpm.registry.hub_plain import MADE, Plain
 from adpm.registry.hub_records import MANIFEST, RECORD, Entry, Record, read_record
+from adpm.store.files import file_chunks, read_bounded
 
-__all__ = ["Commits", "Revision", "connected", "file_chunks"]
+__all__ = ["Commits", "Revision", "connected"]
 
 
 class Commits:
@@ -34,7 +35,7 @@ class Commits:
         there = self._api.download(repository, commit, path)
         if there is None:
             return None
-        return read_record(_bounded(there, limits.INDEX_BYTES), f"{path} of {repository} at {commit[:12]}")
+        return read_record(read_bounded(there, limits.INDEX_BYTES), f"{path} of {repository} at {commit[:12]}")
 
     def release(self, repository: str, commit: str) -> Release | None:
         """The release that adpm put into the commit; None where it did not."""
@@ -42,7 +43,7 @@ class Commits:
         if there is None:
             return None
         source = f"{MANIFEST} of {repository} at {commit[:12]}"
-        return read_release(_bounded(there, limits.OCI_MANIFEST_BYTES), source)
+        return read_release(read_bounded(there, limits.OCI_MANIFEST_BYTES), source)
 
     def holds(self, repository: str, commit: str, release: Release) -> bool:
         """Whether the commit has all files of ``release``, as far as the Hub tells without sending them."""
@@ -129,15 +130,3 @@ class Revision:
                 f"{self.repository} at {self.commit[:12]} does not hold {digest}, which it should",
                 hint="ask its owner to publish that release again",
             ) from error
-
-
-def file_chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(limits.CHUNK_BYTES):
-            yield chunk
-
-
-def _bounded(path: Path, limit: int) -> bytes:
-    """The content, or as much of it as shows that it is too long."""
-    with path.open("rb") as file:
-        return file.read(limit + 1)

@@ -26,6 +26,7 @@ from adpm.net.client import Document
 from adpm.registry.cache import DocumentCache
 from adpm.registry.hub_api import HubApi, HubFile
 from adpm.registry.hub_records import Entry
+from adpm.store.files import read_bounded
 
 __all__ = ["MADE", "Plain"]
 
@@ -95,8 +96,7 @@ class Plain:
         return files
 
     def _small(self, repository: str, commit: str, path: str) -> bytes:
-        with self._fetched(repository, commit, path).open("rb") as file:
-            return file.read(limits.CONFIG_BYTES + 1)
+        return read_bounded(self._fetched(repository, commit, path), limits.CONFIG_BYTES)
 
     def _blob(self, repository: str, commit: str, file: HubFile) -> Blob:
         if file.sha256 is not None:

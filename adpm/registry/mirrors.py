@@ -13,6 +13,7 @@ from adpm import limits
 from adpm.core.names import PackageName
 from adpm.core.release import Blob
 from adpm.errors import AdpmError, NotFoundError
+from adpm.store.files import chunks_of
 from adpm.store.put import mismatch
 
 __all__ = ["Mirror", "Mirrors"]
@@ -57,7 +58,7 @@ class Mirrors:
     def blob(self, name: PackageName, blob: Blob) -> Generator[bytes] | None:
         """The bytes of ``blob``, verified before the first of them is given; None if no mirror has it."""
         file = self._first(lambda mirror: _verified(mirror, name, blob))
-        return None if file is None else _chunks(file)
+        return None if file is None else chunks_of(file)
 
     def faults(self) -> list[str]:
         """What was wrong with those that are not asked any more, a sentence each."""
@@ -109,9 +110,3 @@ def _verified(mirror: Mirror, name: PackageName, blob: Blob) -> IO[bytes]:
         raise
     file.seek(0)
     return file
-
-
-def _chunks(file: IO[bytes]) -> Generator[bytes]:
-    with file:
-        while chunk := file.read(limits.CHUNK_BYTES):
-            yield chunk

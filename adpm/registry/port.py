@@ -26,6 +26,7 @@ from adpm.formats.oci import read_index, read_release, write_index
 from adpm.registry.confirm import confirm
 from adpm.registry.mirrors import Mirrors
 from adpm.registry.place import Ability
+from adpm.store.files import file_chunks
 from adpm.store.put import mismatch
 
 __all__ = [
@@ -481,11 +482,10 @@ def source_chunks(path: Path, blob: Blob) -> Iterator[bytes]:
     """A file's bytes, checked while they pass against what the manifest says; ``IntegrityError`` (``file-changed``)."""
     digest, size = hashlib.sha256(), 0
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(limits.CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-                yield chunk
+        for chunk in file_chunks(path):
+            digest.update(chunk)
+            size += len(chunk)
+            yield chunk
     except OSError as error:
         raise IntegrityError(
             "file-changed", f"{path} can't be read any more", cause=str(error), hint="run the same command again"

@@ -17,6 +17,7 @@ from adpm.formats.lock import read_lock
 from adpm.runtime.adapters import Adapters, attach
 from adpm.runtime.identity import identify
 from adpm.runtime.sites.declare import Sites
+from adpm.store.files import read_bounded
 from adpm.store.store import Store
 
 __all__ = ["load"]
@@ -54,8 +55,7 @@ def load(
     Cost: one pass of sha256 over the files, one walk over the model.
     """
     path = _lock_path(project)
-    with path.open("rb") as file:
-        lock = read_lock(file.read(limits.LOCK_BYTES + 1), str(path)).selected(groups, only)
+    lock = read_lock(read_bounded(path, limits.LOCK_BYTES), str(path)).selected(groups, only)
     store = store or Store.default()
     identity = identify(model)
     chosen = _base(lock, identity, base, path)

@@ -13,8 +13,8 @@ from adpm.cli.output import Output
 from adpm.core.files import LOCK_FILE
 from adpm.errors import AdpmError
 from adpm.ops.merge import merge_locks
-from adpm.ops.project import read_bounded
 from adpm.store.durable import replace
+from adpm.store.files import read_bounded
 
 _CONFLICT: Final = 1  # what git takes for "there are conflicts", and everything above 128 for "stop the merge"
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
