@@ -126,7 +126,8 @@ def test_other_methods_generate_what_the_whole_pass_says(name: str, beams: int) 
         assert torch.equal(scores[:, -7:-1].argmax(-1), cached[:, -6:])
 
 
-@pytest.mark.skipif(transformers.__version__ < "5", reason="transformers 4.57 can't compile this pass's own mask")
+# What torch says to itself while it traces the masks of transformers 4.57.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_methods_compile_whole(name: str) -> None:
     model = adapted_by(name)
