@@ -21,6 +21,7 @@ __all__ = ["Span", "YamlDocument", "open_yaml"]
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS: Final = frozenset({"", "~", "null"})
+_TOO_DEEP: Final = f"nests deeper than {limits.DOCUMENT_DEPTH} levels"
 
 Path = tuple[str | int, ...]
 
@@ -68,7 +69,8 @@ def open_yaml(data: bytes, *, source: str, code: str, limit: int) -> YamlDocumen
         line, why = None, f"is not UTF-8 at byte {error.start}"
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else line
-        why = f"is not YAML: {error.problem or error.context}"
+        problem = str(error.problem or error.context)
+        why = _TOO_DEEP if "nesting depth" in problem else f"is not YAML: {problem}"  # libyaml's own limit
     except (yaml.YAMLError, ValueError) as error:
         why = f"is not YAML: {str(error).splitlines()[0]}"
     raise DocumentError(code, source, [Fault("", why, line)])
@@ -113,7 +115,7 @@ class _Builder:
         if event.tag is not None:
             raise _Refused(f"uses the tag {event.tag}")
         if len(self._open) >= limits.DOCUMENT_DEPTH:
-            raise _Refused(f"nests deeper than {limits.DOCUMENT_DEPTH} levels")
+            raise _Refused(_TOO_DEEP)
         container: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
         self._place(container, event)
         self._open.append((container, event))

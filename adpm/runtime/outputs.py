@@ -262,7 +262,7 @@ class _Several(_Acts):
                 outs.append(BaseModelOutput(last_hidden_state=piece))
             else:
                 outs.append(_output(head, undo, self.view, (piece, pooled), piece, share))
-        losses = [out["loss"] for out in outs if out.get("loss") is not None]
+        losses = [out["loss"] for out in outs if "loss" in out]
         total = sum(losses[1:], losses[0]) if losses else None
         return HeadsOutput(loss=total, head_outputs=tuple(outs))
 

@@ -102,6 +102,6 @@ class _Empty:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
         wanted = kwargs.get("use_cache")
         wanted = getattr(self.config, "use_cache", True) if wanted is None else wanted
-        if wanted or not isinstance(output, ModelOutput) or output.get("past_key_values") is None:
+        if wanted or not isinstance(output, ModelOutput) or "past_key_values" not in output:
             return None
         return type(output)(**{name: value for name, value in output.items() if name != "past_key_values"})
