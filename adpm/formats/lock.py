@@ -25,7 +25,7 @@ from adpm.formats.card import requires_node, requires_value
 from adpm.formats.conflict import markers
 from adpm.formats.json import open_json, pretty
 from adpm.formats.manifest import floors, registry_name
-from adpm.formats.oci import package_path
+from adpm.formats.oci import clash, package_path
 from adpm.formats.reader import Decoder, Node, integer, map_of, parsed, text
 from adpm.formats.rules import rules_fields, rules_value
 from adpm.formats.source import lock_source, lock_source_value
@@ -189,10 +189,17 @@ def _key(text: str) -> str:
     return text
 
 
+def _files(node: Node) -> tuple[File, ...]:
+    files = tuple(File(path, blob) for path, blob in sorted(map_of(package_path, _blob)(node).items()))
+    if why := clash(files):
+        node.fail(why)
+    return files
+
+
 def _package(node: Node) -> LockedPackage:
     fields = node.fields()
     version: Version = fields.need("version", parsed(parse_version))
-    files = fields.need("files", map_of(package_path, _blob))
+    files = fields.need("files", _files)
     key = str(node.path[-1])
     package = LockedPackage(
         name=PackageName(key.partition(":")[0]),
@@ -200,7 +207,7 @@ def _package(node: Node) -> LockedPackage:
         registry=fields.get("registry", parsed(registry_name)),
         manifest=fields.need("release", _blob),
         card=fields.need("card", _blob),
-        files=tuple(File(path, blob) for path, blob in sorted((files or {}).items())),
+        files=files or (),
         requires=fields.need("requires", requires_node),
         base=fields.get("base", parsed(Alias.parse)),
         slot=fields.get("slot", parsed(Alias.parse)),

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -30,6 +29,7 @@ __all__ = [
     "INDEX_TYPE",
     "LAYOUT",
     "MANIFEST_TYPE",
+    "clash",
     "package_path",
     "read_index",
     "read_release",
@@ -55,6 +55,7 @@ _REQUIRES: Final = "dev.adpm.requires"
 _BASE: Final = "dev.adpm.base"
 _YANKED: Final = "dev.adpm.yanked"
 _TIME: Final = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}Z\Z")
+_SLASH: Final = re.compile("/")
 _PATH_PART: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*\Z")
 
 
@@ -75,15 +76,15 @@ def package_path(value: str) -> str:
     return str(PurePosixPath(*parts))
 
 
-def write_release(card: bytes, files: Iterable[File]) -> bytes:
-    """The canonical OCI manifest over a card's bytes and a package's files, whatever their order."""
+def write_release(card: Blob, files: Iterable[File]) -> bytes:
+    """The canonical OCI manifest over a card and a package's files, whatever their order."""
     ordered = sorted(files, key=lambda f: f.path)
     return canonical(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "artifactType": ARTIFACT_TYPE,
-            "config": {"mediaType": CARD_TYPE, "digest": Digest.of(card), "size": len(card)},
+            "config": {"mediaType": CARD_TYPE, "digest": card.digest, "size": card.size},
             "layers": [
                 {
                     "mediaType": FILE_TYPE,
@@ -113,33 +114,27 @@ def read_release(data: bytes, source: str) -> Release:
     files = root.need("layers", list_of(_file, most=limits.RELEASE_FILES))
     root.close()
     document.finish()
-    if clash := _clash(files):
-        document.report(("layers",), clash)
+    if why := clash(files):
+        document.report(("layers",), why)
     elif [file.path for file in files] != sorted(file.path for file in files):
         document.report(("layers",), "files are not sorted by path")
-    elif data != _spelled_as_written(card, files):
+    elif data != write_release(card, files):
         document.report((), "is not in canonical form")
     document.finish()
     return Release(Blob.of(data), card, files)
 
 
-def _clash(files: Iterable[File]) -> str | None:
-    """Why not all of ``files`` can lie in one directory."""
+def clash(files: Iterable[File]) -> str | None:
+    """Why not all of ``files`` can lie in one directory; None if they can."""
     folded: set[str] = set()
     folders: set[str] = set()
     for path in (file.path.lower() for file in files):
         if path in folded:
             return f"two files have the path {path!r} (capital letters don't tell files apart everywhere)"
         folded.add(path)
-        folders.update(str(folder) for folder in PurePosixPath(path).parents)
+        folders.update(path[: slash.start()] for slash in _SLASH.finditer(path))
     both = sorted(folded & folders)
     return f"{both[0]!r} is a file and a directory" if both else None
-
-
-def _spelled_as_written(card: Blob, files: tuple[File, ...]) -> bytes:
-    value = json.loads(write_release(b"", files))
-    value["config"] |= {"digest": card.digest, "size": card.size}
-    return canonical(value)
 
 
 def _exactly(wanted: object) -> Decoder[None]:

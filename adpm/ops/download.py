@@ -40,31 +40,22 @@ def download(missing: list[Missing], registry_of: Callable[[str], Registry], bat
     Of a blob whose registry serves parts, several connections fetch a piece each. What has arrived of a large blob
     when an error, or the end of the process, stops the work is gone on with by the next call.
     """
-    jobs: list[Callable[[], None]] = []
     small: list[Callable[[], None]] = []
-    large = []
+    large: list[_Large] = []
     for one in sorted(missing, key=lambda one: -one.blob.size):  # so that no large one is begun last
         assert one.package.registry is not None  # noqa: S101 - direct sources are brought otherwise
         registry = registry_of(one.package.registry)
-        if one.blob == one.package.manifest:  # which an OCI registry keeps elsewhere than blobs
-            small.append(partial(_fetch_release, one, registry, batch, listener))
-        elif one.blob.size <= limits.SMALL_BYTES:
+        if one.blob.size <= limits.SMALL_BYTES:
             small.append(partial(_fetch_whole, one, registry, batch, listener))
         else:
             large.append(_Large(one, registry, batch, listener))
-            jobs += large[-1].jobs()
+    jobs = [job for begun in large for job in begun.jobs()]
     try:
         in_parallel(lambda job: job(), jobs, threads=connections(), first=limits.CONNECTIONS_FIRST)
         in_parallel(lambda job: job(), small, threads=connections(), first=1)
     finally:
         for begun in large:
             begun.close()
-
-
-def _fetch_release(one: Missing, registry: Registry, batch: Batch, listener: Listener) -> None:
-    batch.put([registry.release(one.package.name, one.blob)], one.blob)
-    listener(one.event(one.blob.size))
-    listener(one.event(0, done=True))
 
 
 def _fetch_whole(one: Missing, registry: Registry, batch: Batch, listener: Listener) -> None:

@@ -11,7 +11,7 @@ from adpm.core.base import BaseIdentity
 from adpm.core.events import Listener, Note, ignore
 from adpm.core.manifest import BaseSource
 from adpm.core.names import Channel, Digest
-from adpm.core.release import Card, File, Listing
+from adpm.core.release import Blob, Card, File, Listing
 from adpm.errors import NotFoundError, UsageError
 from adpm.formats.card import read_card, write_card
 from adpm.formats.contents import check_contents
@@ -77,7 +77,7 @@ def prepare(
     )
     data = write_card(card)
     read_card(data, f"the card of {header.name} {header.version}")  # what others will refuse is refused here
-    return Prepared(card, data, write_release(data, files), files)
+    return Prepared(card, data, write_release(Blob.of(data), files), files)
 
 
 def publish(

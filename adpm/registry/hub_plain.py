@@ -72,7 +72,7 @@ class Plain:
                 paths[blob.digest] = origin
             packed.append(File(path, blob))
         card_data = plain_card(name, version, config, readme, sums)
-        manifest_data = write_release(card_data, packed)
+        manifest_data = write_release(Blob.of(card_data), packed)
         for data in (card_data, manifest_data, *converted.values()):
             paths[Digest.of(data)] = MADE
             self._made[Digest.of(data)] = data

@@ -48,4 +48,4 @@ def make(
         sources[digest] = here / path
         sources[digest].write_bytes(data)
         listed.append(File(path, Blob(digest, len(data))))
-    return Publication(write_release(card, listed), card, sources, published)
+    return Publication(write_release(Blob.of(card), listed), card, sources, published)

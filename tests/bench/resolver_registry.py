@@ -49,7 +49,7 @@ def documents(name: str) -> tuple[bytes, dict[str, bytes]]:
         package, version = PackageName(name), Version(f"1.{v}")
         card = write_card(Card(package, version, BASE, Method("peft", "lora"), requires))
         weights = Blob(Digest.of(f"{name} {v}".encode()), 1_000_000)
-        manifest = write_release(card, [File("adapter_model.safetensors", weights)])
+        manifest = write_release(Blob.of(card), [File("adapter_model.safetensors", weights)])
         blobs |= {Digest.of(card).hex: card, Digest.of(manifest).hex: manifest}
         blob = Blob(Digest.of(manifest), len(manifest))
         listings.append(Listing(package, version, blob, requires, BASE, published="2026-01-31T12:00:00Z"))

@@ -78,7 +78,7 @@ def make(work: Path, *, adapters: int, size: int, port: int, each: int = 1) -> M
         blobs.mkdir(parents=True)
         contents = [os.urandom(size) for _ in range(each)]
         files = tuple(File(f"w{k:04d}.safetensors", Blob(Digest.of(data), size)) for k, data in enumerate(contents))
-        manifest = write_release(card, files)
+        manifest = write_release(Blob.of(card), files)
         for content in (*contents, card, manifest):
             (blobs / Digest.of(content).hex).write_bytes(content)
         weights += [str((blobs / file.blob.digest.hex).relative_to(root)) for file in files]
@@ -95,7 +95,7 @@ def make(work: Path, *, adapters: int, size: int, port: int, each: int = 1) -> M
     (project / "adapter.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     base = BaseIdentity("bench/base", None, None, None)
     (project / "adapter.lock").write_bytes(write_lock(Lock(base, aliases, {}, packages)))
-    return Made(project, root, tuple(weights), len(weights) * size, len(weights) + 2 * adapters)
+    return Made(project, root, tuple(weights), len(weights) * size, len(weights) + adapters)
 
 
 def add_wheels(made: Made) -> list[str]:
@@ -135,7 +135,7 @@ def add_artifact(made: Made) -> None:
         os.link(made.root / path, repository / "blobs" / digest)
         files.append(File(f"w{i:04d}", Blob(Digest(digest), (made.root / path).stat().st_size)))
     card = b"{}"
-    manifest = write_release(card, files)
+    manifest = write_release(Blob.of(card), files)
     (repository / "blobs" / str(Digest.of(card))).write_bytes(card)
     for reference in ("1.0", str(Digest.of(manifest))):
         (repository / "manifests" / reference).write_bytes(manifest)

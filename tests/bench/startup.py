@@ -42,7 +42,7 @@ def make_project(root: Path, adapters: int = ADAPTERS) -> None:
             names = ("adapter.safetensors", "adapter_config.json", "head_config.json", "model_head.safetensors")
             files = tuple(File(n, batch.put([f"{name} {n}".encode() * 50])) for n in names)
             card: Blob = batch.put([f"card of {name}".encode()])
-            manifest = batch.put([write_release(f"card of {name}".encode(), files)])
+            manifest = batch.put([write_release(card, files)])
             packages[name] = LockedPackage(name, Version("1.0"), "here", manifest, card, files)
             aliases[alias] = LockedAdapter(Requirement.parse(f"{name} >=1,<2"))
             lines.append(f"  {alias}: {name} >=1,<2")

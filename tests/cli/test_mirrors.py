@@ -103,7 +103,7 @@ def test_mirrors_that_do_not_serve(
     with serve(answer) as served:
         declare(lock, "../registry", served.url)
         said = installed(lock)
-        assert len(served.requests) == (6 if again else 1)
+        assert len(served.requests) == (4 if again else 1)
     assert (f"here: mirror {served.url} is not used" in said) == (why is not None)
     assert why is None or why in said
 
