@@ -21,13 +21,13 @@ from transformers import EncoderDecoderCache
 from adpm.errors import AdapterError, CompositionError
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act, Capture, Order, Point
-from adpm.runtime.methods.calls import Call
+from adpm.runtime.methods.calls import CACHE, Call
 from adpm.runtime.prefixes import FILLED, HIDDEN, Front, Placed, Run, length_of, run_of, uneven_rows
 from adpm.runtime.tree import Chain, leaves_of
 
 __all__ = ["attention_acts", "check_even"]
 
-_CACHES: Final = ("past_key_values", "past_key_value", "layer_past")
+_CACHES: Final = (CACHE, "past_key_value", "layer_past")
 _MASKS: Final = ("attention_mask", "mask")
 _INPUTS: Final = ("hidden_states", "query", "key", "value")
 # Added to the scores, positions x positions: what a module without a cache may get.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ from adpm.formats.adapterhub_heads import LANGUAGE_HEADS
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.division import Division
 from adpm.runtime.hooks import Capture, Point
+from adpm.runtime.methods.calls import CACHE
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node, leaves_of
 
@@ -64,19 +65,31 @@ class ParsingOutput(ModelOutput):
 
 
 @dataclass
-class HeadsOutput(ModelOutput):
+class _HeadsOutput(ModelOutput):
     """Of several heads, one a branch; ``loss`` is the sum of theirs. A branch without a head shows its last states."""
 
     loss: Tensor | None = None
     head_outputs: tuple[ModelOutput, ...] | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
-    past_key_values: Any = None
 
     @property
     def logits(self) -> Tensor:
         """All heads' scores below each other, where they are of one size."""
         return torch.vstack([output["logits"] for output in self.head_outputs or ()])
+
+
+if TYPE_CHECKING or CACHE == "cache":
+
+    @dataclass
+    class HeadsOutput(_HeadsOutput):
+        cache: Any = None
+
+else:
+
+    @dataclass
+    class HeadsOutput(_HeadsOutput):
+        past_key_values: Any = None
 
 
 _OUTPUTS: Final[dict[str, type[ModelOutput]]] = {
@@ -272,7 +285,7 @@ def _output(  # noqa: PLR0917 - the head, and what it is given
 ) -> ModelOutput:
     kind = head.config.head_type
     made = _OF_PAIRS.get(kind, _OUTPUTS[kind]) if view.pairs else _OUTPUTS[kind]
-    if kind == "causal_lm" and getattr(base, "past_key_values", None) is not None:
+    if kind == "causal_lm" and getattr(base, CACHE, None) is not None:
         made = CausalLMOutputWithPast
     loss: Tensor | None = None
     labels = given.get("labels")

@@ -24,7 +24,7 @@ def test_what_is_missing_is_said(work: Workplace, monkeypatch: pytest.MonkeyPatc
     ran = work.adpm("install", *options, status=7)
     assert "error[offline]: 4 files of 2 packages" in ran.err
     assert "from registry here (../registry): lang/en 1.0.0 (" in ran.err
-    assert "text/sst-2 1.0.0 (2 files, " in ran.err
+    assert "text/sst-2 1.0.0 (1 file, " in ran.err
     (work.project / "adapter.lock").unlink()
     ran = work.adpm("lock", *options, status=8)
     assert "there is no adapter.lock" in ran.err

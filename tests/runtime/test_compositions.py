@@ -191,7 +191,7 @@ FUSED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("adapters", FUSED)
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_the_cheap_fusion_is_exact(adapters: str, fusion: str) -> None:
-    model = fused(["a", "b", "c"], FUSED[adapters], FUSIONS[fusion])
+    model = fused(["a", "b", "c"], FUSED[adapters], FUSIONS[fusion]).double()  # so that only its algebra can differ
     with torch.no_grad():
         cheap = model(**inputs())[0]
     folded = [part._folded is not None for part in model.adpm.fusions["a,b,c"].parts.values()]
@@ -199,7 +199,7 @@ def test_the_cheap_fusion_is_exact(adapters: str, fusion: str) -> None:
     model.adpm.fusions.requires_grad_(True)
     plain = model(**inputs())[0].detach()
     assert not torch.equal(cheap, plain)
-    assert_close(cheap, plain)
+    assert_close(cheap, plain, 1e-12)
 
 
 def test_the_cheap_fusion_follows_the_weights() -> None:

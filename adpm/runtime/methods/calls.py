@@ -7,9 +7,13 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
-__all__ = ["Call", "cached_length", "later", "widen"]
+__all__ = ["CACHE", "Call", "cached_length", "later", "widen"]
 
+_BEFORE: Final = "past_key_values"
+# What transformers calls the cache of keys and values, as an argument and in outputs: the other one before 5.24.
+CACHE: Final = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else _BEFORE
 _POSITIONS: Final = ("position_ids", "cache_position")
 
 
@@ -23,12 +27,17 @@ class Call:
         return name in self.names
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        return {**dict(zip(self.names, args, strict=False)), **kwargs}
+        found = {**dict(zip(self.names, args, strict=False)), **kwargs}
+        if (
+            _BEFORE in found and _BEFORE not in self.names and CACHE in self.names
+        ):  # transformers takes both yet
+            found[CACHE] = found.pop(_BEFORE)
+        return found
 
 
 def cached_length(kwargs: dict[str, Any]) -> int:
     """How many tokens the call's cache holds already; 0 where there is none."""
-    cache = kwargs.get("past_key_values")
+    cache = kwargs.get(CACHE)
     return 0 if cache is None else int(cache.get_seq_length())
 
 
