@@ -6,6 +6,7 @@ contenders take turns, ``--rounds`` times; the table has medians, and as ratio t
 * ``curl --parallel``: the same files, 16 connections; it neither hashes nor syncs.
 * ``sha256``: the same files, hashed by as many processes as there are cores.
 * ``pip download``: the same bytes as wheels, from a simple index on the same server.
+* ``snapshot_download``: the same files as one repository of a Hub, by ``huggingface_hub``.
 * ``skopeo copy``, ``oras (Python)``: the same files as layers of one OCI artifact on the same server. The former
   stands for the ``oras`` command, where that is not installed: both are Go, and copy layers at once.
 """
@@ -13,6 +14,7 @@ contenders take turns, ``--rounds`` times; the table has medians, and as ratio t
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import resource
 import shutil
@@ -74,6 +76,19 @@ class Contenders:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--dest"]
         index = ["--index-url", f"http://127.0.0.1:{self._port}/simple/", "--disable-pip-version-check"]
         self._run([*command, str(self._into), *index, *names], {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "0"})
+
+    def hub(self) -> None:
+        code = (
+            f"import huggingface_hub; huggingface_hub.snapshot_download({served.HUB!r}, cache_dir={str(self._into)!r})"
+        )
+        environment = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{self._port}",
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        self._run([sys.executable, "-c", code], environment)
 
     def skopeo(self) -> None:
         source = f"docker://127.0.0.1:{self._port}/bench/all:1.0"
@@ -139,11 +154,13 @@ def show(title: str, times: dict[str, list[Took]], size: int, files: dict[str, i
 def others(contenders: Contenders) -> dict[str, Callable[[], None]]:
     """Package managers and their like, those that are installed."""
     out = {"pip download": contenders.pip}
+    if importlib.util.find_spec("huggingface_hub"):
+        out["snapshot_download"] = contenders.hub
     if shutil.which("oras"):
         out["oras pull"] = contenders.oras_command
     elif shutil.which("skopeo"):
         out["skopeo copy"] = contenders.skopeo
-    if subprocess.run([sys.executable, "-c", "import oras"], check=False, capture_output=True).returncode == 0:
+    if importlib.util.find_spec("oras"):
         out["oras (Python)"] = contenders.oras
     return out
 
@@ -154,6 +171,7 @@ def large(work: Path, rounds: int, adapters: int, size: int, *, quick: bool) -> 
     if not quick:
         served.add_wheels(made)
         served.add_artifact(made)
+        served.add_hub(made)
     with served.nginx(made.root, work / "nginx", port):
         contenders = Contenders(made, port, work)
         runs = {

@@ -1,5 +1,5 @@
-"""What the download benches fetch: a registry of real releases, the same bytes as wheels and as one OCI artifact, and
-nginx (on loopback) that serves all three; a proxy that delays answers."""
+"""What the download benches fetch: a registry of real releases, the same bytes as wheels, as an OCI artifact and as a
+Hub's repository, and nginx (on loopback) that serves them all; a proxy that delays answers."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ from adpm.formats.json import canonical
 from adpm.formats.lock import write_lock
 from adpm.formats.oci import write_release
 
+HUB: Final = "bench/hub"
+"""The repository that ``add_hub`` makes."""
+
+_COMMIT: Final = "c0ffee" * 6 + "c0de"
+
 BASE: Final = BaseIdentity("bench/base", None, Shape("bert", (("hidden_size", 768),)), None)
 
 _NGINX: Final = """
@@ -42,6 +47,8 @@ http {{
   uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
   server {{
     listen 127.0.0.1:{port}; root {root}; index index.html;
+    location ^~ /api/ {{ types {{ }} default_type application/json; }}
+    location ^~ /{hub}/resolve/ {{ add_header X-Repo-Commit {commit}; }}
     location = /v2/ {{ return 200 "{{}}"; }}
     location ~ ^/v2/.*/manifests/ {{ default_type application/vnd.oci.image.manifest.v1+json; types {{ }} }}
   }}
@@ -141,6 +148,23 @@ def add_artifact(made: Made) -> None:
         (repository / "manifests" / reference).write_bytes(manifest)
 
 
+def add_hub(made: Made) -> None:
+    """All weights as the files of ``HUB``: to ``huggingface_hub`` the same server is a Hub."""
+    files = made.root / HUB / "resolve" / _COMMIT
+    files.mkdir(parents=True)
+    listed = []
+    for i, path in enumerate(made.weights):
+        name = f"w{i:04d}.safetensors"
+        os.link(made.root / path, files / name)
+        entry = {"path": name, "size": (files / name).stat().st_size, "oid": f"{i:040x}"}
+        listed.append({"type": "file", "rfilename": name, **entry})
+    api = made.root / "api" / "models" / HUB
+    for directory in ("revision", "tree"):
+        (api / directory).mkdir(parents=True)
+    (api / "revision" / "main").write_bytes(canonical({"id": HUB, "sha": _COMMIT, "siblings": listed}))
+    (api / "tree" / _COMMIT).write_bytes(canonical(listed))
+
+
 def _urlsafe(data: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 
@@ -160,7 +184,7 @@ def nginx(root: Path, work: Path, port: int) -> Iterator[None]:
     work.mkdir()
     config = work / "nginx.conf"
     user = "user root;" if os.getuid() == 0 else ""
-    config.write_text(_NGINX.format(work=work, root=root, port=port, user=user))
+    config.write_text(_NGINX.format(work=work, root=root, port=port, user=user, hub=HUB, commit=_COMMIT))
     with _running([program, "-c", str(config), "-e", str(work / "error.log")], port):
         yield
 

@@ -28,9 +28,7 @@ class Call:
 
     def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         found = {**dict(zip(self.names, args, strict=False)), **kwargs}
-        if (
-            _BEFORE in found and _BEFORE not in self.names and CACHE in self.names
-        ):  # transformers takes both yet
+        if _BEFORE in found and _BEFORE not in self.names and CACHE in self.names:  # transformers takes both yet
             found[CACHE] = found.pop(_BEFORE)
         return found
 
