@@ -95,9 +95,13 @@ class Digest(str):
 
     __slots__ = ()
 
+    @staticmethod
+    def is_one(text: str) -> bool:
+        return _DIGEST.match(text) is not None
+
     @classmethod
     def parse(cls, text: str) -> Self:
-        if not _DIGEST.match(text):
+        if not cls.is_one(text):
             raise UsageError(
                 "digest-invalid", f"{text[:80]!r} is not a digest", hint="a digest is 'sha256:' and 64 hex digits"
             )

@@ -34,6 +34,7 @@ from adpm.version import __version__
 __all__ = ["LOCK_FORMAT", "read_lock", "write_lock"]
 
 LOCK_FORMAT: Final = 1  # what is written; `_READERS` has every format that is read
+_SIZES: Final = range(limits.BLOB_BYTES + 1)
 
 
 def write_lock(lock: Lock) -> bytes:
@@ -224,9 +225,13 @@ def _package(node: Node) -> LockedPackage:
 
 
 def _blob(node: Node) -> Blob:
+    if isinstance(node.value, dict) and len(node.value) == 2:  # most of a lock is blobs: a right one needs no reader
+        digest, size = node.value.get("digest"), node.value.get("size")
+        if type(size) is int and size in _SIZES and isinstance(digest, str) and Digest.is_one(digest):
+            return Blob(Digest(digest), size)
     fields = node.fields()
     blob = Blob(
-        digest=fields.need("digest", parsed(Digest.parse)), size=fields.need("size", integer(0, limits.BLOB_BYTES))
+        digest=fields.need("digest", parsed(Digest.parse)), size=fields.need("size", integer(_SIZES[0], _SIZES[-1]))
     )
     fields.close()
     return blob

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Final, TypeVar
 
 from adpm import limits
@@ -73,7 +72,7 @@ def package_path(value: str) -> str:
             hint=f"use '/' between parts of letters, digits, '.', '_', '+', '-'; no leading dot; at most "
             f"{limits.PATH_CHARACTERS} characters",
         )
-    return str(PurePosixPath(*parts))
+    return value
 
 
 def write_release(card: Blob, files: Iterable[File]) -> bytes:

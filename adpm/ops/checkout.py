@@ -63,10 +63,9 @@ def _check_complete(lock: Lock, store: Store) -> None:
 
 
 def _link(package: LockedPackage, store: Store, directory: Path, ways: dict[str, int]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
     for file in package.files:
-        path = directory / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        way = store.link_out(file.blob, path)
+        way = store.link_out(file.blob, directory / file.path)
         ways[way] = ways.get(way, 0) + 1
 
 

@@ -59,11 +59,12 @@ class Linker:
             raise _failed(blob, target, error) from error
 
     def _link(self, source: str, target: Path) -> str:
+        parent = os.path.dirname(target)  # for many files a Path costs more than the link
         try:
-            directory = target.parent.stat()
+            directory = os.stat(parent)
         except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            directory = target.parent.stat()
+            os.makedirs(parent, exist_ok=True)
+            directory = os.stat(parent)
         pair = (os.stat(source).st_dev, directory.st_dev)
         for i in range(self._first.get(pair, 0), len(_WAYS)):
             word, way = _WAYS[i]

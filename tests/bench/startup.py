@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -68,19 +69,26 @@ def children() -> float:
 
 def main(rounds: int = 20) -> None:
     python = sys.executable
+    adpm = [python, "-m", "adpm"]
     commands = {
         "python -c pass": [python, "-c", "pass"],
-        "adpm --help": [python, "-m", "adpm", "--help"],
-        f"adpm install --locked ({ADAPTERS} adapters, nothing to do)": [python, "-m", "adpm", "install", "--locked"],
-        f"adpm lock ({ADAPTERS} adapters, nothing to do)": [python, "-m", "adpm", "lock", "--offline"],
+        "adpm --help": [*adpm, "--help"],
+        f"adpm install --locked ({ADAPTERS} adapters, nothing to do)": [*adpm, "install", "--locked"],
+        f"adpm lock ({ADAPTERS} adapters, nothing to do)": [*adpm, "lock", "--offline"],
+        "adpm checkout (1 adapter, 4 files)": [*adpm, "checkout"],
+        f"adpm checkout ({ADAPTERS} adapters, {4 * ADAPTERS} files)": [*adpm, "checkout"],
     }
     with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
-        make_project(root)
+        root, one = Path(directory) / "all", Path(directory) / "one"
+        for where, adapters in ((root, ADAPTERS), (one, 1)):
+            where.mkdir()
+            make_project(where, adapters)
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
-                times[name].append(run(command, root))
+                for where in (root, one):
+                    shutil.rmtree(where / "adapters", ignore_errors=True)
+                times[name].append(run(command, one if "(1 adapter" in name else root))
     floors = [min(column) for column in zip(*times["python -c pass"], strict=True)]
     print(f"{'command':55} {'best':>9} {'median':>9} {'beyond pass':>12} {'ratio':>7} {'CPU':>9} {'beyond pass':>12}")
     for name, found in times.items():
@@ -90,6 +98,8 @@ def main(rounds: int = 20) -> None:
             f"{name:55} {best * 1e3:6.1f} ms {median * 1e3:6.1f} ms {(best - floors[0]) * 1e3:9.1f} ms "
             f"{best / floors[0]:6.1f}x {cpu * 1e3:6.1f} ms {(cpu - floors[1]) * 1e3:9.1f} ms"
         )
+    none, every = (min(wall for wall, _ in found) for found in list(times.values())[-2:])
+    print(f"{ADAPTERS} adapters are linked in {(every - none) * 1e3:.1f} ms, beyond the same command for one")
 
 
 if __name__ == "__main__":
