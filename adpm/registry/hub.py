@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import random
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,8 @@ from adpm.registry.hub_records import (
     with_yanks,
     write_record,
 )
-from adpm.registry.port import IndexedRegistry, Publication, Published, source_chunks, version_taken
+from adpm.registry.place import Ability
+from adpm.registry.port import IndexedRegistry, Publication, Published, listing_ability, source_chunks, version_taken
 from adpm.store.files import file_chunks
 from adpm.store.parallel import in_parallel
 
@@ -99,6 +100,10 @@ class HubRegistry(IndexedRegistry):
             package_of(repository, self._owner) for repository, tags in self._api.models(self._owner) if tags & wanted
         ]
         return tuple(sorted(name for name in names if name is not None))
+
+    def _check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - a repository can't be made, tried and removed unseen
+        yield from self._api.check(self._owner)
+        yield listing_ability(self._packages())
 
     def _release_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
         return self._blob_chunks(name, blob)

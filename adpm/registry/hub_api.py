@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,11 +24,12 @@ from huggingface_hub.utils._http import get_session
 
 from adpm import limits
 from adpm.core.names import Digest
-from adpm.errors import DocumentError, Fault, NotFoundError
+from adpm.errors import DocumentError, Fault, LoginNeededError, NotFoundError
 from adpm.net.faults import TransientError
 from adpm.net.patience import Patience
 from adpm.net.tries import Tries
 from adpm.registry.hub_faults import TRANSIENT, Asked, LibraryError, RefusedError, status_of
+from adpm.registry.place import Ability
 
 __all__ = ["HubApi", "HubFile", "Refs"]
 
@@ -72,6 +74,18 @@ def _attach() -> None:
         session.timeout = limits.READ_TIMEOUT_SECONDS
 
 
+def _right_to_write(account: dict[str, Any], owner: str | None) -> Ability:
+    """What the Hub says of the token of ``account`` (its answer to ``whoami``)."""
+    name, role = account["name"], account.get("auth", {}).get("accessToken", {}).get("role")
+    if role == "read":
+        return Ability("writes", False, "the token may only read")
+    if owner is not None and owner != name and owner not in [one.get("name") for one in account.get("orgs", ())]:
+        return Ability("writes", False, f"{name} does not belong to {owner}")
+    if role == "write":
+        return Ability("writes", True, "the token may write")
+    return Ability("writes", None, f"the Hub calls the token's rights {role!r}: publishing will tell")
+
+
 class HubApi:
     """The Hub at ``HF_ENDPOINT``. The login is what the library finds: ``HF_TOKEN``, else what ``hf auth login`` kept.
 
@@ -82,6 +96,29 @@ class HubApi:
         self.endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
         self._api = HfApi(endpoint=self.endpoint)
         self._patience = patience or Patience()
+
+    def check(self, owner: str | None) -> Iterator[Ability]:
+        """How the Hub is reached, as whom, and what this account may do with what is ``owner``'s (None: anybody's).
+
+        Raises the errors of reaching it, and of reading.
+        """
+        began = time.monotonic()
+        whose = owner or "its models"
+        self._ask(whose, lambda: next(iter(self._api.list_models(author=owner, limit=1, token=False)), None))
+        yield Ability("reachable", True, f"{self.endpoint} in {(time.monotonic() - began) * 1000:.0f} ms")
+        yield Ability("reads", True, f"files that lie in {constants.HF_HUB_CACHE} are not fetched again")
+        if huggingface_hub.get_token() is None:
+            yield Ability("login", None, "strangers may read; there is no token (HF_TOKEN, or 'hf auth login')")
+            yield Ability("writes", False, "strangers can't publish")
+            return
+        try:
+            account = self._ask(whose, self._api.whoami)
+        except LoginNeededError as error:
+            yield Ability("login", False, error.what)
+            yield Ability("writes", False, "strangers can't publish")
+            return
+        yield Ability("login", True, f"you come as {account['name']}")
+        yield _right_to_write(account, owner)
 
     def refs(self, repository: str) -> Refs:
         """Raises ``NotFoundError`` (``package-not-found``) where there is no such repository, or it is not shown to

@@ -118,3 +118,21 @@ def test_tags_of_any_repository_are_versions(work: Workplace, hub: Hub) -> None:
     forget(work)
     work.adpm("install")
     work.adpm("verify")
+
+
+def test_what_a_hub_can_do(work: Workplace, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.create("alice/text__sst-2")
+
+    def checked(owner: str, token: str) -> list[bool | None]:
+        monkeypatch.setenv("HF_TOKEN", token)
+        found = work.adpm("registry", "check", f"hf://{owner}", "--json").json["abilities"]
+        abilities = {ability["name"]: ability["ok"] for ability in found}
+        assert [abilities.pop(name) for name in ("reachable", "reads", "listing")] == [True] * 3
+        return list(abilities.values())
+
+    assert checked("alice", "hf_alice") == [True, True]
+    assert checked("bob", "hf_alice") == [True, False]
+    assert checked("alice", "hf_reader") == [True, False]
+    assert checked("alice", "") == [None, False]
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert "does not take the token" in work.refused("login-needed", "registry", "check", "hf://alice")
