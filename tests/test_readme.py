@@ -12,6 +12,7 @@ import pytest
 import adpm
 from adpm.cli.main import COMMANDS, cli
 from adpm.formats.manifest import read_manifest
+from tests.bench.runtime.report import RESULT, in_readme, markdown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,3 +72,10 @@ def test_the_demo_figures_are_the_ones_that_were_measured() -> None:
     for row, (bare, adapted) in rows.items():
         shipped = [f"{figures[f'{name}, the 300 shipped']:.3f}" for name in (bare, adapted)]
         assert f"| {row} | {shipped[0]} | **{shipped[1]}** |" in README
+
+
+def test_the_speed_table_is_what_the_bench_wrote() -> None:
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    assert "| forward, one Pfeiffer" in README
+    assert in_readme(README, result) == README
+    assert markdown(result) == RESULT.with_suffix(".md").read_text(encoding="utf-8")
