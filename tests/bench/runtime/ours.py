@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable
 from functools import partial
@@ -42,6 +43,10 @@ def few(material: Path) -> Tasks:
     for rows, tokens in SHAPES:
         passes = partial(forward_task, forward(bare, rows, tokens), forward(model, rows, tokens))
         turns = 1 if rows > 1 else SHORT
+        thrice = forward(bare, 3 * rows, tokens)
+        tasks[f"thrice.B{rows}xT{tokens}"] = forward_task(
+            forward(bare, rows, tokens), thrice, lambda: None, turns=turns
+        )
         for key, composition in compositions.items():
             tasks[f"{key}.B{rows}xT{tokens}"] = passes(partial(handle.activate, composition), turns=turns)
         tasks[f"merged.B{rows}xT{tokens}"] = passes(partial(handle.merge, "lo0"), handle.unmerge, turns=turns)
@@ -81,6 +86,7 @@ def _read(model: nn.Module, places: list[Path]) -> Figures:
 
 def _load(model: Any, project: Path, places: list[Path]) -> Figures:
     store = Store(project.parents[1] / "store")
+    gc.collect()
     wall, cpu = timed(lambda: adpm.load(model, project, store=store))
     model.adpm.unload()
     hashed = timed(lambda: [hashlib.sha256(path.read_bytes()) for place in places for path in place.iterdir()])

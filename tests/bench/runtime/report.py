@@ -68,14 +68,13 @@ def readme_table(result: Result) -> str:
     peers = [f"{name} {versions[name][name]}" if name in versions else name for name in ("adapters", "peft")]
     lines = [f"| work | {' | '.join(peers)} | adpm | goal |", "|---|---|---|---|---|"]
     for row in ROWS:
-        if row.short:
-            shown = []
-            for name in ("adapters", "peft", "adpm"):
-                found = _figures(result, row, name)
-                shown.append(_value(row, found[row.figure]["median"]) if found else "")
+        found = {name: figures for name in CONTENDERS if (figures := _figures(result, row, name))}
+        if row.readme and found:
+            medians = {name: _value(row, figures[row.figure]["median"]) for name, figures in found.items()}
+            shown = [medians.get(name, "") for name in ("adapters", "peft", "adpm")]
             verdict = _verdict(result, row)
             goal = f"{_target(row)}: {verdict}" if verdict else ""
-            lines.append(f"| {row.short} | {' | '.join(shown)} | {goal} |")
+            lines.append(f"| {row.title} | {' | '.join(shown)} | {goal} |")
     return "\n".join(lines) + "\n"
 
 

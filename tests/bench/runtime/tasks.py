@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import statistics
 import time
@@ -44,6 +45,7 @@ def forward_task(
 def reading(read: Callable[[Path, int], object], places: Sequence[Path]) -> tuple[float, float, list[float]]:
     """Seconds of wall time and of CPU time of reading all of ``places``, and of each one."""
     each: list[float] = []
+    gc.collect()  # or what others left is collected in this time
 
     def all_of_them() -> None:
         for number, directory in enumerate(places):
@@ -85,6 +87,7 @@ def load_and_copy(
     """Times of reading ``places`` beside the least that it takes: safetensors' ``load_file`` and a copy of every
     tensor, and ``more`` seconds of wall and of CPU time."""
     paths = _weights(places)
+    gc.collect()
     least = timed(lambda: [tensor.clone() for path in paths for tensor in load_file(path).values()])
     least_wall, least_cpu = least[0] + more[0], least[1] + more[1]
     singles = {"first_ms": each[0] * 1e3, "last_ms": each[-1] * 1e3} if each else {}
