@@ -36,6 +36,7 @@ METRICS: Final = 1_000
 PARENTS: Final = 100
 REGISTRIES: Final = 100
 MIRRORS: Final = 20  # of one registry
+MEMBERS: Final = 1_000  # of a workspace
 COMPOSITION_DEPTH: Final = 16
 COMPOSITION_LEAVES: Final = 1_000
 

@@ -16,15 +16,29 @@ __all__ = ["run_install"]
 
 
 def run_install(
-    output: Output, groups: Sequence[str], only: Sequence[str], *, locked: bool, frozen: bool, offline: bool
+    output: Output,
+    groups: Sequence[str],
+    only: Sequence[str],
+    members: Sequence[str] = (),
+    *,
+    locked: bool,
+    frozen: bool,
+    offline: bool,
 ) -> int:
-    """Install the project's lock and say what came; how many packages are installed now."""
+    """Install the project's lock and say what came; how many packages are installed now.
+
+    ``members``: of the workspace, whose parts to install instead.
+    """
     project = Project.find(output.directory)
-    lock, store = project.need_lock(), Store.default()
+    whole, store = project.together.need_lock(), Store.default()
     if locked:
-        check_lock(project, lock, store)
+        check_lock(project.together, whole, store)
     elif not frozen:
-        _warn(output, project, lock, store)
+        _warn(output, project.together, whole, store)
+    lock = project.part(whole)
+    if members:
+        project = project.together
+        lock = project.part_of(whole, [project.find_member(word) for word in members])
     with Narrator(output) as narrator:
         done = install(project, lock, store, groups=groups, only=only, offline=offline, listener=narrator)
     for package in done.packages:

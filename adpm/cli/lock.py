@@ -26,7 +26,7 @@ def run_lock(
     dry_run: bool,
 ) -> None:
     """Check, or resolve and write the project's lock; remember that it belongs to its manifest."""
-    declared = Project.find(output.directory)
+    declared = Project.find(output.directory).together
     project = with_rules(declared, resolution, exclude_newer)
     store = Store.default()
     if locked:

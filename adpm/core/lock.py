@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from packaging.version import Version
 
@@ -15,9 +16,10 @@ from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
 from adpm.core.source import Source
+from adpm.core.workspace import ROOT, unqualified
 from adpm.errors import NotFoundError
 
-__all__ = ["Lock", "LockedAdapter", "LockedPackage", "distinct", "package_key"]
+__all__ = ["Lock", "LockedAdapter", "LockedMember", "LockedPackage", "distinct", "package_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,21 @@ def distinct(packages: Iterable[LockedPackage]) -> tuple[LockedPackage, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedMember:
+    """A project of a workspace. ``base``: the name of its only base among the lock's; None: it has several, or none."""
+
+    base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """``rules`` are those that it was made with; ``before``: the moment that their ``exclude_newer`` then was.
 
     ``bases``: the project's bases by name, where it has several; ``base`` is None then. ``packages``: by ``key``, which
     is the package's name alone unless there are several bases or slots.
+
+    ``members``: of a workspace, its projects by path. Its bases have names then; ``adapters`` and ``compose`` go by
+    qualified aliases (``models/en:sst``), while compositions name the aliases of their own member.
     """
 
     base: BaseIdentity | None
@@ -92,6 +104,51 @@ class Lock:
     rules: Rules = field(default_factory=Rules)
     before: str | None = None
     bases: Mapping[str, BaseIdentity] = field(default_factory=dict)
+    members: Mapping[str, LockedMember] = field(default_factory=dict)
+
+    def of_members(self, members: Collection[str]) -> Lock:
+        """This lock of a workspace with these members alone, and what they need."""
+        return self._with(
+            {alias: adapter for alias, adapter in self.adapters.items() if unqualified(alias)[0] in members},
+            compose={name: c for name, c in self.compose.items() if unqualified(name)[0] in members},
+            members={path: member for path, member in self.members.items() if path in members},
+        )
+
+    def parts(self) -> Iterator[tuple[str, Lock]]:
+        """Each member with its part, in which its aliases have their own names; a lock of one project is its only part.
+
+        Bases and packages go by the same names and keys as here.
+        """
+        if not self.members:
+            yield ROOT, self
+        for path in self.members:
+            yield path, self._own(path)
+
+    def _own(self, path: str) -> Lock:
+        part = self.of_members([path])
+        used = {adapter.base for adapter in part.adapters.values()} | {self.members[path].base}
+        return replace(
+            part,
+            adapters={unqualified(alias)[1]: adapter for alias, adapter in part.adapters.items()},
+            compose={unqualified(name)[1]: composition for name, composition in part.compose.items()},
+            bases={name: base for name, base in self.bases.items() if name in used},
+            members={},
+        )
+
+    def part(self, member: str) -> Lock:
+        """What the lock of this member would be if it were alone."""
+        part = self._own(member)
+        only = self.members[member].base
+        if only is None:
+            return part
+        packages = [replace(package, base=None) for package in part.packages.values()]
+        return replace(
+            part,
+            base=part.bases[only],
+            bases={},
+            adapters={alias: replace(adapter, base=None) for alias, adapter in part.adapters.items()},
+            packages={package.key: package for package in packages},
+        )
 
     def selected(self, groups: Collection[str] = (), only: Collection[str] = ()) -> Lock:
         """This lock with the adapters that are in no group and those of ``groups``, or with those of ``only`` alone.
@@ -110,7 +167,13 @@ class Lock:
         if not known:
             return self
         wanted: set[str | None] = {*only} or {None, *groups}
-        adapters = {alias: adapter for alias, adapter in self.adapters.items() if adapter.group in wanted}
+        part = self._with({alias: adapter for alias, adapter in self.adapters.items() if adapter.group in wanted})
+        if self.members:
+            return part
+        return replace(part, compose={n: c for n, c in self.compose.items() if part.bases_of(c)})
+
+    def _with(self, adapters: Mapping[Alias, LockedAdapter], **parts: Any) -> Lock:
+        """This lock with these adapters alone, the packages that they need, and ``parts`` for other parts of it."""
         needed: set[str] = set()
         news = [self.packages[adapter.key] for adapter in adapters.values()]
         while news:
@@ -119,8 +182,7 @@ class Lock:
                 needed.add(package.key)
                 news += [self.required(package, requirement) for requirement in package.requires]
         packages = {key: package for key, package in self.packages.items() if key in needed}
-        part = replace(self, adapters=adapters, packages=packages, compose={})
-        return replace(part, compose={n: c for n, c in self.compose.items() if part.bases_of(c)})
+        return replace(self, adapters=adapters, packages=packages, **parts)
 
     def required(self, package: LockedPackage, requirement: Requirement) -> LockedPackage:
         """What meets a requirement of ``package``: the release in its own slot where there is one."""

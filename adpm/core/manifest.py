@@ -14,6 +14,7 @@ from adpm.core.release import Metric
 from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
 from adpm.core.source import Source
+from adpm.core.workspace import Workspace
 
 __all__ = ["BaseSource", "Manifest", "PackageHeader", "RegistrySource", "Wanted"]
 
@@ -77,7 +78,11 @@ class PackageHeader:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """``base`` or ``bases``, which have names, is given, not both; with ``bases`` each adapter says which it is for."""
+    """``base`` or ``bases``, which have names, is given, not both; with ``bases`` each adapter says which it is for.
+
+    ``members``: where this stands for a whole workspace, its members by path, each with the name under ``bases`` of its
+    only base; None: it has several, or none.
+    """
 
     base: BaseSource | None = None
     registries: tuple[RegistrySource, ...] = ()
@@ -86,3 +91,5 @@ class Manifest:
     package: PackageHeader | None = None
     rules: Rules = field(default_factory=Rules)
     bases: Mapping[str, BaseSource] = field(default_factory=dict)
+    workspace: Workspace | None = None
+    members: Mapping[str, str | None] = field(default_factory=dict)

@@ -39,8 +39,8 @@ def new_manifest(base: BaseSource) -> bytes:
     return f"base: {value}\nregistries: []\nadapters: {{}}\n".encode()
 
 
-def add_adapter(data: bytes, wanted: Wanted, source: str) -> bytes:
-    """Add ``wanted`` under ``adapters``, or replace what its alias asked for."""
+def add_adapter(data: bytes, wanted: Wanted, source: str, root: Manifest | None = None) -> bytes:
+    """Add ``wanted`` under ``adapters``, or replace what its alias asked for; ``root``: see ``read_manifest``."""
     said = _said(wanted)
     if isinstance(said, str):
         value, inner = _scalar(said, flow=False), _scalar(said, flow=True)
@@ -52,7 +52,7 @@ def add_adapter(data: bytes, wanted: Wanted, source: str) -> bytes:
         grouped = [w for w in before.adapters if w.group is not None]
         return dataclasses.replace(before, adapters=(*plain, *([] if wanted in plain else [wanted]), *grouped))
 
-    return _edit(data, source, lambda text: text.put("adapters", str(wanted.alias), value, inner), meant)
+    return _edit(data, source, lambda text: text.put("adapters", str(wanted.alias), value, inner), meant, root)
 
 
 def _said(wanted: Wanted) -> str | dict[str, str | list[str] | None]:
@@ -76,9 +76,9 @@ def _said(wanted: Wanted) -> str | dict[str, str | list[str] | None]:
     return source if not any(place.values()) else {"package": source, **place}
 
 
-def remove_adapter(data: bytes, alias: Alias, source: str) -> bytes:
+def remove_adapter(data: bytes, alias: Alias, source: str, root: Manifest | None = None) -> bytes:
     """Remove ``alias``; ``NotFoundError`` (``alias-unknown``) if there is none such."""
-    before, _ = open_manifest(data, source)
+    before, _ = open_manifest(data, source, root)
     kept = tuple(w for w in before.adapters if w.alias != alias or w.group is not None)
     if len(kept) == len(before.adapters):
         known = ", ".join(str(w.alias) for w in before.adapters if w.group is None) or "none"
@@ -98,7 +98,11 @@ def remove_adapter(data: bytes, alias: Alias, source: str) -> bytes:
             hint=f"change or remove compose.{using[0]} in {source} first",
         )
     return _edit(
-        data, source, lambda text: text.drop("adapters", str(alias)), lambda m: dataclasses.replace(m, adapters=kept)
+        data,
+        source,
+        lambda text: text.drop("adapters", str(alias)),
+        lambda m: dataclasses.replace(m, adapters=kept),
+        root,
     )
 
 
@@ -140,13 +144,19 @@ def remove_registry(data: bytes, name: str, source: str) -> bytes:
     )
 
 
-def _edit(data: bytes, source: str, change: Callable[[_Text], None], meant: Callable[[Manifest], Manifest]) -> bytes:
-    before, document = open_manifest(data, source)
+def _edit(
+    data: bytes,
+    source: str,
+    change: Callable[[_Text], None],
+    meant: Callable[[Manifest], Manifest],
+    root: Manifest | None = None,
+) -> bytes:
+    before, document = open_manifest(data, source, root)
     text = _Text(data.decode("utf-8"), document)
     try:
         change(text)
         edited = text.joined().encode("utf-8")
-        if open_manifest(edited, source)[0] == meant(before):
+        if open_manifest(edited, source, root)[0] == meant(before):
             return edited
         why = "the change would alter other parts of it"
     except AdpmError as error:

@@ -10,15 +10,16 @@ from typing import Any, Final
 from packaging.version import Version
 
 from adpm import limits
-from adpm.core.composition import parse_composition
+from adpm.core.composition import Composition, parse_composition
 from adpm.core.files import LOCK_FILE
-from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
+from adpm.core.lock import Lock, LockedAdapter, LockedMember, LockedPackage, package_key
 from adpm.core.metrics import Preference
 from adpm.core.moment import cutoff
 from adpm.core.names import Alias, Digest, PackageName, parse_version
 from adpm.core.release import Blob, File
 from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
+from adpm.core.workspace import member_path, qualified, unqualified
 from adpm.errors import DocumentError, Fault
 from adpm.formats.base import base_value, locked_base_node
 from adpm.formats.card import requires_node, requires_value
@@ -26,7 +27,7 @@ from adpm.formats.conflict import markers
 from adpm.formats.json import open_json, pretty
 from adpm.formats.manifest import floors, registry_name
 from adpm.formats.oci import clash, package_path
-from adpm.formats.reader import Decoder, Node, integer, map_of, parsed, text
+from adpm.formats.reader import Decoder, Fields, Node, integer, map_of, parsed, text
 from adpm.formats.rules import rules_fields, rules_value
 from adpm.formats.source import lock_source, lock_source_value
 from adpm.version import __version__
@@ -41,10 +42,16 @@ def write_lock(lock: Lock) -> bytes:
     """The lock's bytes: they depend on its content alone."""
     out: dict[str, Any] = {
         "lock": LOCK_FORMAT,
-        "adapters": {str(alias): _adapter_value(adapter) for alias, adapter in lock.adapters.items()},
-        "compose": {str(name): str(composition) for name, composition in lock.compose.items()},
+        "adapters": {},
+        "compose": {},
         "packages": {key: _package_value(package) for key, package in lock.packages.items()},
     }
+    if lock.members:
+        out["members"] = {path: _member_value(member) for path, member in lock.members.items()}
+    for alias, adapter in lock.adapters.items():
+        _put(out, "adapters", alias, _adapter_value(adapter))
+    for name, composition in lock.compose.items():
+        _put(out, "compose", name, str(composition))
     if lock.base is not None:
         out["base"] = base_value(lock.base)
     if lock.bases:
@@ -55,6 +62,17 @@ def write_lock(lock: Lock) -> bytes:
     if rules:
         out["rules"] = rules
     return pretty(out)
+
+
+def _member_value(member: LockedMember) -> dict[str, Any]:
+    return {"adapters": {}, "compose": {}, **({} if member.base is None else {"base": member.base})}
+
+
+def _put(out: dict[str, Any], section: str, name: str, value: Any) -> None:
+    """Put what a project asks for where it belongs: in a workspace under its member."""
+    member, own = unqualified(name)
+    place = out["members"][member] if "members" in out else out
+    place[section][str(own)] = value
 
 
 def _adapter_value(adapter: LockedAdapter) -> dict[str, Any]:
@@ -128,17 +146,44 @@ def _format_1(node: Node) -> Lock:
     fields = node.fields()
     fields.need("lock", _format)
     rules, before = fields.get("rules", _rules) or (Rules(), None)
+    members = fields.get("members", map_of(member_path, _member)) or {}
+    adapters, compose = _asked(fields)
+    if members and (adapters or compose):
+        fields.node.fail("has 'adapters' or 'compose' beside 'members', under which they belong")
+    for path, (_, own_adapters, own_compose) in members.items():
+        adapters |= {qualified(path, alias): adapter for alias, adapter in own_adapters.items()}
+        compose |= {qualified(path, name): composition for name, composition in own_compose.items()}
     lock = Lock(
         base=fields.get("base", locked_base_node),
-        adapters=fields.need("adapters", map_of(Alias.parse, _adapter)),
-        compose=fields.need("compose", map_of(Alias.parse, parsed(parse_composition))),
+        adapters=adapters,
+        compose=compose,
         packages=fields.need("packages", _packages),
         rules=rules,
         before=before,
         bases=fields.get("bases", map_of(Alias.parse, locked_base_node), default={}),
+        members={path: member for path, (member, _, _) in members.items()},
     )
     fields.close()
     return lock
+
+
+def _asked(fields: Fields) -> tuple[dict[Alias, LockedAdapter], dict[str, Composition]]:
+    """What a project asks for: its adapters and its compositions."""
+    adapters: dict[Alias, LockedAdapter] | None = fields.need("adapters", map_of(Alias.parse, _adapter))
+    compose: dict[str, Composition] | None = fields.need("compose", map_of(_name, parsed(parse_composition)))
+    return dict(adapters or {}), dict(compose or {})
+
+
+def _name(text: str) -> str:
+    return Alias.parse(text)
+
+
+def _member(node: Node) -> tuple[LockedMember, dict[Alias, LockedAdapter], dict[str, Composition]]:
+    fields = node.fields()
+    adapters, compose = _asked(fields)
+    member = LockedMember(fields.get("base", parsed(Alias.parse)))
+    fields.close()
+    return member, adapters, compose
 
 
 def _format(node: Node) -> None:
@@ -242,20 +287,39 @@ def _check_references(node: Node, lock: Lock) -> None:
     report = node.document.report
     if lock.base is not None and lock.bases:
         report(("bases",), "a lock has 'base' or 'bases', not both")
-    for path, entries in (("adapters", lock.adapters), ("packages", lock.packages)):
-        for key, entry in entries.items():
-            if (entry.base is None) != (not lock.bases) or (entry.base is not None and entry.base not in lock.bases):
-                report((path, str(key)), f"is for base {entry.base}, which is not locked")
+    _check_bases(node, lock)
     for alias, adapter in lock.adapters.items():
         if adapter.key not in lock.packages:
-            report(("adapters", str(alias)), f"{adapter.key} is not among the packages")
+            report(_place(lock, "adapters", alias), f"{adapter.key} is not among the packages")
     for key, package in lock.packages.items():
         for requirement in package.requires:
             keys = (package_key(requirement.name, package.base, slot) for slot in (package.slot, None))
             if not any(key in lock.packages for key in keys):
                 report(("packages", key, "requires"), f"{requirement.name} is not locked")
     if not node.document.faults:
-        for composed, composition in lock.compose.items():
-            unknown = lock.unknown(composition)
-            if unknown is not None:
-                report(("compose", composed), f"{unknown!r} is not locked")
+        for path, part in lock.parts():
+            for name, composition in part.compose.items():
+                unknown = part.unknown(composition)
+                if unknown is not None:
+                    report(_place(lock, "compose", qualified(path, name)), f"{unknown!r} is not locked")
+
+
+def _check_bases(node: Node, lock: Lock) -> None:
+    entries: list[tuple[tuple[str, ...], LockedAdapter | LockedPackage]] = []
+    entries += [(_place(lock, "adapters", alias), adapter) for alias, adapter in lock.adapters.items()]
+    entries += [(("packages", key), package) for key, package in lock.packages.items()]
+    for place, entry in entries:
+        if (entry.base is None) != (not lock.bases) or (entry.base is not None and entry.base not in lock.bases):
+            node.document.report(place, f"is for base {entry.base}, which is not locked")
+    for path, member in lock.members.items():
+        if member.base is not None and member.base not in lock.bases:
+            node.document.report(("members", path, "base"), f"the base {member.base} is not locked")
+    for alias, adapter in lock.adapters.items() if lock.members else ():
+        if lock.members[unqualified(alias)[0]].base not in {None, adapter.base}:
+            node.document.report(_place(lock, "adapters", alias), "is for another base than its member's only one")
+
+
+def _place(lock: Lock, section: str, name: str) -> tuple[str, ...]:
+    """Where an alias or a composition stands in the document."""
+    member, own = unqualified(name)
+    return ("members", member, section, str(own)) if lock.members else (section, str(own))

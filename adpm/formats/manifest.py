@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import replace
 from typing import Final
@@ -9,12 +10,14 @@ from typing import Final
 from adpm import limits
 from adpm.core.address import has_secret
 from adpm.core.composition import leaves, parse_composition
-from adpm.core.files import LOCK_FILE
+from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
 from adpm.core.metrics import Floor, Preference
 from adpm.core.names import Alias, Channel, PackageName, parse_version
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
 from adpm.core.source import is_source, parse_source
+from adpm.core.workspace import Workspace, member_pattern
 from adpm.errors import DocumentError, Fault, UsageError
 from adpm.formats.card import language, license_, metric, task
 from adpm.formats.conflict import markers
@@ -40,18 +43,22 @@ def registry_name(name: str) -> str:
     return name
 
 
-def read_manifest(data: bytes, source: str) -> Manifest:
-    """Read a manifest; raises ``DocumentError`` (``manifest-invalid``) with all its faults and their lines."""
-    return open_manifest(data, source)[0]
+def read_manifest(data: bytes, source: str, root: Manifest | None = None) -> Manifest:
+    """Read a manifest; raises ``DocumentError`` (``manifest-invalid``) with all its faults and their lines.
+
+    ``root``: of a workspace's member the root's, which says for all what registries and rules there are, and what the
+    base is where the member does not.
+    """
+    return open_manifest(data, source, root)[0]
 
 
-def open_manifest(data: bytes, source: str) -> tuple[Manifest, YamlDocument]:
+def open_manifest(data: bytes, source: str, root: Manifest | None = None) -> tuple[Manifest, YamlDocument]:
     """The manifest and the document it was read from, for those who edit it."""
     _check_merged(data, source)
     document = open_yaml(data, source=source, code="manifest-invalid", limit=limits.MANIFEST_BYTES)
     if document.root.value is None:
-        return Manifest(), document
-    manifest = document.root.decode(_manifest)
+        return _completed(document.root, Manifest(), root), document
+    manifest = document.root.decode(lambda node: _manifest(node, root))
     document.finish()
     assert manifest is not None  # noqa: S101 - finish has raised otherwise
     return manifest, document
@@ -65,7 +72,7 @@ def _check_merged(data: bytes, source: str) -> None:
         raise DocumentError("manifest-invalid", source, faults, hint=hint)
 
 
-def _manifest(node: Node) -> Manifest:
+def _manifest(node: Node, root: Manifest | None) -> Manifest:
     fields = node.fields()
     manifest = Manifest(
         base=fields.get("base", _base),
@@ -78,15 +85,41 @@ def _manifest(node: Node) -> Manifest:
         compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
         package=fields.get("package", _package),
         rules=rules_fields(fields),
+        workspace=fields.get("workspace", _workspace),
     )
     fields.close()
     if not node.document.faults:
+        manifest = _completed(node, manifest, root)
         _check_aliases(node, manifest)
         _check_registries(node, manifest)
         _check_bases(node, manifest)
         _check_compositions(node, manifest)
-        _check_exclusions(node, manifest)
+        _check_exclusions(node, manifest, root)
     return manifest
+
+
+def _completed(node: Node, manifest: Manifest, root: Manifest | None) -> Manifest:
+    """A member's manifest with what the root of its workspace says for it; what only the root may say is a fault."""
+    if root is None:
+        return manifest
+    given = [key for key in ("workspace", "registries") if getattr(manifest, key)]
+    rules = [field.name for field in dataclasses.fields(Rules)]
+    given += [key.replace("_", "-") for key in rules if getattr(manifest.rules, key) != getattr(Rules(), key)]
+    for key in given:
+        node.document.report((key,), f"is for the whole workspace: it stands in the {MANIFEST_FILE} of its root")
+    if manifest.base is None and not manifest.bases:
+        manifest = replace(manifest, base=root.base, bases=root.bases)
+    return replace(manifest, registries=root.registries, rules=root.rules)
+
+
+def _workspace(node: Node) -> Workspace:
+    fields = node.fields()
+    workspace = Workspace(
+        fields.need("members", list_of(parsed(member_pattern))),
+        fields.get("exclude", list_of(parsed(member_pattern)), default=()),
+    )
+    fields.close()
+    return workspace
 
 
 def _base(node: Node) -> BaseSource:
@@ -260,11 +293,15 @@ def _check_compositions(node: Node, manifest: Manifest) -> None:
                 node.document.report(("compose", str(name)), f"{leaf!r} is no alias under adapters")
 
 
-def _check_exclusions(node: Node, manifest: Manifest) -> None:
+def _check_exclusions(node: Node, manifest: Manifest, root: Manifest | None) -> None:
     """What the project itself wants can't be excluded: that is for what releases require."""
     for wanted in manifest.adapters:
         if isinstance(wanted.requirement, Requirement) and wanted.requirement.name in manifest.rules.exclude:
-            node.document.report(("exclude",), f"{wanted.requirement.name} is wanted under {'.'.join(_path(wanted))}")
+            path, name = _path(wanted), wanted.requirement.name
+            if root is None:
+                node.document.report(("exclude",), f"{name} is wanted under {'.'.join(path)}")
+            else:
+                node.document.report(path, f"{name} stands under 'exclude' in the workspace's root")
 
 
 def _may_be_package(leaf: str) -> bool:

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from adpm.core.events import Listener, ignore
-from adpm.core.files import MANIFEST_FILE
 from adpm.core.manifest import Wanted
 from adpm.core.names import Alias
 from adpm.core.requirement import Requirement
@@ -47,5 +46,5 @@ def add(
 ) -> tuple[Project, Locked]:
     """The project with ``requirement`` added (or replaced, if the alias is taken), and its lock."""
     wanted = Wanted(alias or default_alias(requirement), requirement, registry, base, slot)
-    edited = project.edited(add_adapter(project.manifest_bytes, wanted, MANIFEST_FILE))
+    edited = project.edited(add_adapter(project.manifest_bytes, wanted, project.manifest_name, project.context))
     return edited, lock(edited, store, offline=offline, listener=listener)

@@ -20,7 +20,8 @@ def has_paths(lock: Lock) -> bool:
 def two_files_decide(project: Project, lock: Lock) -> bool:
     """Whether it hangs on the bytes of manifest and lock alone if they belong together: on no other directory."""
     bases = (project.manifest.base, *project.manifest.bases.values())
-    return not has_paths(lock) and not any(base.path is not None for base in bases if base)
+    alone = not has_paths(lock) and not project.together.texts
+    return alone and not any(base.path is not None for base in bases if base)
 
 
 def out_of_date(project: Project, lock: Lock, store: Store) -> Iterator[str]:

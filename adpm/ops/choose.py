@@ -20,6 +20,7 @@ from adpm.core.names import Alias, Channel, Digest, PackageName
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
 from adpm.core.settings import connections
+from adpm.core.workspace import ROOT, file_of, unqualified
 from adpm.errors import NoSolutionError, NotFoundError, UsageError
 from adpm.ops.project import Project
 from adpm.resolve import problem
@@ -200,13 +201,15 @@ def _parts(name: PackageName) -> tuple[PackageName, str | None]:
 
 
 def _problem(project: Project, wanted: Sequence[_Line], slots: Collection[PackageName]) -> problem.Problem:
-    rules, text = project.manifest.rules, project.manifest_bytes.decode("utf-8").splitlines()
+    rules, texts = project.manifest.rules, dict[str, list[str]]()
 
-    def quote(requirement: Requirement, slot: str | None, line: int | None) -> problem.Wanted:
+    def quote(requirement: Requirement, slot: str | None, line: int | None, member: str = ROOT) -> problem.Wanted:
         named = replace(requirement, name=node(requirement.name, slot))
         if line is None:
             return problem.Wanted(named, MANIFEST_FILE, str(named))
-        return problem.Wanted(named, f"{MANIFEST_FILE}:{line}", text[line - 1].strip())
+        if member not in texts:
+            texts[member] = project.text_of(member).splitlines()
+        return problem.Wanted(named, f"{file_of(member)}:{line}", texts[member][line - 1].strip())
 
     overrides = []
     for override in rules.overrides:
@@ -215,7 +218,11 @@ def _problem(project: Project, wanted: Sequence[_Line], slots: Collection[Packag
         overrides += [quote(override.requirement, slot, override.line) for slot in (None, *own)]
     return problem.Problem(
         wanted=tuple(
-            replace(quote(w.pinned, w.wanted.slot, w.wanted.line), floors=w.wanted.where, prefer=w.wanted.prefer)
+            replace(
+                quote(w.pinned, w.wanted.slot, w.wanted.line, unqualified(w.wanted.alias)[0]),
+                floors=w.wanted.where,
+                prefer=w.wanted.prefer,
+            )
             for w in wanted
         ),
         overrides=tuple(overrides),

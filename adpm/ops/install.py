@@ -64,10 +64,15 @@ def install(
             from adpm.ops.fetch import fetch  # noqa: PLC0415 - who misses nothing must not pay for the network
 
             fetch(project, missing, store, offline=offline, listener=listener)
-        if not groups and not only and not any(differences(project.manifest, lock)) and not has_paths(lock):
+        if _is_plain(project, lock, groups, only) and not any(differences(project.manifest, lock)):
             note_installed(str(project.root), len(selected.packages), _objects(selected))
     size = sum(blob.size for _, _, blob in missing)
     return Installed(distinct(package for package, _, _ in missing), len(selected.packages), size)
+
+
+def _is_plain(project: Project, lock: Lock, groups: Collection[str], only: Collection[str]) -> bool:
+    """Whether the project's two files are all that this install depended on."""
+    return not groups and not only and not has_paths(lock) and not project.together.texts
 
 
 def _objects(lock: Lock) -> Iterator[tuple[str, int]]:

@@ -9,6 +9,7 @@ from adpm.core.composition import leaves
 from adpm.core.licenses import allowed
 from adpm.core.lock import LockedPackage
 from adpm.core.manifest import BaseSource
+from adpm.core.workspace import qualified
 from adpm.errors import UsageError
 from adpm.ops.cards import cards
 from adpm.ops.project import Project
@@ -46,12 +47,13 @@ def licenses(project: Project, store: Store, chain: Callable[[], Chain] | None) 
     bases = {name: base.license for name, base in _bases(project).items()}
     found = cards(lock.packages.values(), store, chain)
     compositions: dict[str, tuple[str | None, ...]] = {}
-    for name, composition in lock.compose.items():
-        for base in lock.bases_of(composition):
-            packages = dict(lock.names(base))
-            parts = {found[packages[leaf].key].license for leaf in leaves(composition)}
-            all_parts = {*parts, *([bases[base]] if base in bases else [])}
-            compositions[name] = tuple(sorted(all_parts, key=lambda part: (part is None, part or "")))
+    for member, part in lock.parts():
+        for name, composition in part.compose.items():
+            for base in part.bases_of(composition):
+                packages = dict(part.names(base))
+                stated = {found[packages[leaf].key].license for leaf in leaves(composition)}
+                stated |= {bases[base]} if base in bases else set()
+                compositions[qualified(member, name)] = tuple(sorted(stated, key=lambda one: (one is None, one or "")))
     named = (Licensed(name, package, found[package.key].license) for name, package in lock.names())
     return Licenses(bases, tuple(named), compositions)
 

@@ -15,7 +15,7 @@ from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.events import Changed, Listener, Note, ignore
 from adpm.core.files import MANIFEST_FILE
-from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
+from adpm.core.lock import Lock, LockedAdapter, LockedMember, LockedPackage, package_key
 from adpm.core.metrics import spell
 from adpm.core.moment import moment_of
 from adpm.core.names import Alias, Channel, Digest, PackageName
@@ -61,7 +61,7 @@ def lock(
     now: datetime | None = None,
     listener: Listener = ignore,
 ) -> Locked:
-    """The lock that belongs to ``project``.
+    """The lock that belongs to ``project``, or to the whole workspace that it is in.
 
     A lock that already belongs to the manifest is kept without asking a registry. ``update``: the keys of the packages
     that may move to newer releases, or to what their channels now mean; an empty collection: all of them; None: only
@@ -70,6 +70,7 @@ def lock(
     A lock with git's conflict markers is resolved: out of what the two sides have locked where that goes together, else
     with the registries, what the sides agree on being preferred.
     """
+    project = project.together
     conflict = None if update is not None else read_conflict(project.lock_bytes() or b"")
     if conflict is not None:
         return _settled(project, store, conflict, offline=offline, now=now, listener=listener)
@@ -178,6 +179,7 @@ def _assembled(
         packages=packages,
         rules=project.manifest.rules,
         before=moment,
+        members={path: LockedMember(base) for path, base in project.manifest.members.items()},
     )
     check_names(after)
     if after.compose:

@@ -6,6 +6,7 @@ leaves the directory are refused by name, all at once.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from adpm.core.manifest import Manifest, PackageHeader
 from adpm.errors import AdpmError, DocumentError, Fault, UsageError
 from adpm.formats.manifest import read_manifest
 from adpm.formats.oci import package_path
+from adpm.ops.workspace import context, enclosing
 from adpm.store.files import read_bounded
 
 __all__ = ["PackageDirectory", "goes_into_package", "read_package"]
@@ -50,7 +52,7 @@ def read_package(root: Path) -> PackageDirectory:
             f"{root} has no {MANIFEST_FILE}",
             hint="write one with 'package: {name: ..., version: ...}' and 'base: ...'",
         )
-    manifest = read_manifest(read_bounded(path, limits.MANIFEST_BYTES), str(path))
+    manifest = _manifest(root, read_bounded(path, limits.MANIFEST_BYTES))
     if manifest.package is None:
         raise UsageError(
             "package-header-missing",
@@ -77,6 +79,16 @@ def read_package(root: Path) -> PackageDirectory:
             hint="move these files away; convert pickles to safetensors by reading and saving the adapter",
         )
     return PackageDirectory(root, manifest.package, manifest, dict(sorted(files.items())))
+
+
+def _manifest(directory: Path, data: bytes) -> Manifest:
+    """What the manifest says, with what the root of its workspace says for it."""
+    root, path = enclosing(directory), directory / MANIFEST_FILE
+    if root is None:
+        return read_manifest(data, str(path))
+    above = read_manifest(read_bounded(root / MANIFEST_FILE, limits.MANIFEST_BYTES), str(root / MANIFEST_FILE))
+    member = Path(os.path.abspath(directory)).relative_to(root).as_posix()
+    return read_manifest(data, str(path), context(above, member))
 
 
 def goes_into_package(name: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from adpm.core.events import Listener, ignore
-from adpm.core.files import MANIFEST_FILE
 from adpm.core.names import Alias
 from adpm.formats.edit import remove_adapter
 from adpm.ops.lock import Locked, lock
@@ -15,5 +14,5 @@ __all__ = ["remove"]
 
 def remove(project: Project, store: Store, alias: Alias, *, listener: Listener = ignore) -> tuple[Project, Locked]:
     """The project without ``alias``, and its lock. Raises ``NotFoundError`` (``alias-unknown``)."""
-    edited = project.edited(remove_adapter(project.manifest_bytes, alias, MANIFEST_FILE))
+    edited = project.edited(remove_adapter(project.manifest_bytes, alias, project.manifest_name, project.context))
     return edited, lock(edited, store, listener=listener)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
+from adpm import limits
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.store import receipt
 from adpm.store.home import home
@@ -61,8 +62,26 @@ def note_belongs(root: str) -> None:
 
 
 def _inputs(root: str) -> tuple[bytes, ...] | None:
+    """What the answer hangs on; None where the files are not there, or a workspace above may say more."""
     try:
+        if _in_workspace(root):
+            return None
         with open(f"{root}/{MANIFEST_FILE}", "rb") as manifest, open(f"{root}/{LOCK_FILE}", "rb") as lock:
             return os.fsencode(root), manifest.read(), lock.read()
     except OSError:
         return None
+
+
+def _in_workspace(root: str) -> bool:
+    """Whether a manifest above seems to be a workspace's, of which this project may be a member."""
+    directory = os.path.dirname(root)
+    while True:
+        path = f"{directory}/{MANIFEST_FILE}"
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                if b"workspace" in file.read(limits.MANIFEST_BYTES):
+                    return True
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return False
+        directory = parent

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from adpm.core.events import Listener, ignore
 from adpm.core.lock import LockedAdapter, package_key
 from adpm.core.manifest import Wanted
-from adpm.core.names import Alias
 from adpm.core.requirement import Requirement
+from adpm.core.workspace import qualified
 from adpm.errors import NotFoundError
 from adpm.ops.lock import Locked, lock
 from adpm.ops.project import Project
@@ -20,6 +20,8 @@ __all__ = ["update"]
 def update(project: Project, store: Store, aliases: Sequence[str] = (), *, listener: Listener = ignore) -> Locked:
     """The lock in which ``aliases`` (none: all) move to the newest releases that the manifest allows.
 
+    In a workspace that is the lock of all its members; ``aliases`` are those of this one, at the root qualified ones.
+
     Of the others, what no alias names moves only where an updated release needs it to; what an alias names stays, and
     the updated ones are as new as that allows.
     """
@@ -30,12 +32,18 @@ def update(project: Project, store: Store, aliases: Sequence[str] = (), *, liste
     if unknown:
         raise NotFoundError(
             "alias-unknown",
-            f"adapter.yaml has no adapter {unknown[0]!r}",
+            f"{project.manifest_name} has no adapter {unknown[0]!r}",
             hint=f"its adapters are: {', '.join(wanted) or 'none'}",
         )
-    keys = {_key(wanted[Alias(alias)], locked.get(Alias(alias))) for alias in aliases}
-    known = {key for key in keys if key is not None}
-    return lock(project, store, update=known if known or not aliases else None, listener=listener)
+    if not aliases and project.whole is None:
+        return lock(project, store, update=(), listener=listener)
+    if not aliases:
+        keys = set() if before is None else {*before.of_members([project.member]).packages}
+    else:
+        together = {wanted.alias: wanted for wanted in project.together.manifest.adapters}
+        named = [qualified(project.member, alias) for alias in aliases]
+        keys = {key for alias in named if (key := _key(together[alias], locked.get(alias))) is not None}
+    return lock(project, store, update=keys or None, listener=listener)
 
 
 def _key(wanted: Wanted, locked: LockedAdapter | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def load(
     Adapters of a group are loaded with ``groups`` that name it; those of ``only``, if any, alone.
 
     ``project`` is the project's directory or the lock itself; None: the nearest one at or above the working directory.
+    Of a workspace's lock the part of the member counts that the directory is in.
     Adapters are named by their aliases, those that others require by their package names. Every file is hashed in the
     store (``store``: the machine's own by default) right before the same mapped bytes are parsed. Nothing is fetched.
     ``sites`` is what ``attach`` takes.
@@ -54,8 +56,8 @@ def load(
     ``AdapterError`` for files that don't fit. The model is as before then.
     Cost: one pass of sha256 over the files, one walk over the model.
     """
-    path = _lock_path(project)
-    lock = read_lock(read_bounded(path, limits.LOCK_BYTES), str(path)).selected(groups, only)
+    path, lock = _lock(project)
+    lock = lock.selected(groups, only)
     store = store or Store.default()
     identity = identify(model)
     chosen = _base(lock, identity, base, path)
@@ -136,15 +138,38 @@ def _of_model(reason: str) -> str:
     return reason.replace("the project's base", "this model")
 
 
-def _lock_path(project: str | Path | None) -> Path:
-    start = Path.cwd() if project is None else Path(project).absolute()
+def _lock(project: str | Path | None) -> tuple[Path, Lock]:
+    """The lock of the project, of a workspace its own part, and the file that it is in."""
+    start = Path(os.path.abspath(project or Path.cwd()))
     if start.is_file():
-        return start
-    for directory in (start, *start.parents) if project is None else (start,):
-        if (directory / LOCK_FILE).is_file():
-            return directory / LOCK_FILE
+        return start, _part(_read(start), start, start.parent)
+    for directory in (start, *start.parents):
+        path = directory / LOCK_FILE
+        if path.is_file():
+            lock = _read(path)
+            if project is None or directory == start or lock.members:
+                return path, _part(lock, path, start)
     raise NotFoundError(
         "lock-not-found",
         f"there is no {LOCK_FILE} in {start}" + (" or above it" if project is None else ""),
         hint="write one with 'adpm lock', or name the project's directory",
+    )
+
+
+def _read(path: Path) -> Lock:
+    return read_lock(read_bounded(path, limits.LOCK_BYTES), str(path))
+
+
+def _part(lock: Lock, path: Path, start: Path) -> Lock:
+    """Of a workspace's lock, what is for the member that ``start`` is in."""
+    if not lock.members:
+        return lock
+    below = start.relative_to(path.parent)
+    for place in (below, *below.parents):
+        if place.as_posix() in lock.members:
+            return lock.part(place.as_posix())
+    raise NotFoundError(
+        "lock-not-found",
+        f"{start} is in no member of the workspace that {path} is for",
+        hint=f"name a member's directory: {', '.join(str(path.parent / member) for member in lock.members)}",
     )

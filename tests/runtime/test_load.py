@@ -203,3 +203,29 @@ def test_adapters_of_a_group_are_loaded_when_they_are_asked_for(project: Path) -
         adapters.unload()
     with pytest.raises(NotFoundError, match="no adapter is locked in a group 'x'"):
         adpm.load(model_of(0), project, groups=["x"])
+
+
+def test_a_member_of_a_workspace_loads_its_part(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "adapter.lock").unlink()
+    manifest = json.loads((project / "adapter.yaml").read_text(encoding="utf-8"))
+    adapters = manifest.pop("adapters")
+    compose = manifest.pop("compose")
+    root = {**manifest, "workspace": {"members": ["en", "models/*"]}}
+    (project / "adapter.yaml").write_text(json.dumps(root), encoding="utf-8")
+    for member, parts in (
+        ("en", {"adapters": {"en": "lang/en"}}),
+        ("models/sst", {"adapters": adapters, "compose": compose}),
+    ):
+        (project / member / "src").mkdir(parents=True)
+        (project / member / "adapter.yaml").write_text(json.dumps(parts), encoding="utf-8")
+    call("-C", project, "lock")
+    call("-C", project, "install")
+    loaded = adpm.load(model_of(0), project / "en")
+    assert (loaded.names, str(loaded.active)) == (("en",), "en")
+    monkeypatch.chdir(project / "models/sst/src")
+    loaded = adpm.load(model_of(0))
+    assert (loaded.names, str(loaded.active)) == (("sst", "lang/en"), "stack(lang/en, sst)")
+    for place in (project, project / "models", project / "adapter.lock"):
+        with pytest.raises(NotFoundError, match="is in no member of the workspace") as caught:
+            adpm.load(model_of(0), place)
+        assert str(project / "models/sst") in (caught.value.hint or "")

@@ -56,4 +56,4 @@ def command(
         if dry_run:
             return
         edited.write(result.lock)
-        install(edited, result.lock, store, offline=offline, listener=narrator)
+        install(edited, edited.part(result.lock), store, offline=offline, listener=narrator)

@@ -13,6 +13,7 @@ from adpm.core.files import LOCK_FILE
 from adpm.core.release import Blob
 from adpm.ops.diff import Declared, Difference, FileChange, PackageChange, diff, lock_at
 from adpm.ops.root import find_root
+from adpm.ops.workspace import enclosing
 
 _SIGNS: Final = {(False, True): "+", (True, False): "-", (True, True): "~"}
 
@@ -29,6 +30,7 @@ def command(output: Output, old: str, new: str, *, as_json: bool) -> None:
     install would fetch that has the old lock's.
     """
     directory = Path(find_root(str(output.directory)) or output.directory)
+    directory = enclosing(directory) or directory
     before, after = lock_at(old, directory), lock_at(new, directory)
     found = diff(before, after)
     if as_json:

@@ -35,7 +35,7 @@ def command() -> None:
 @click.pass_obj
 def add(output: Output, name: str, url: str, patterns: tuple[str, ...], mirrors: tuple[str, ...]) -> None:
     """Declare a registry behind the others: a directory, or the address of one."""
-    project = Project.find(output.directory)
+    project = Project.find(output.directory).together
     secret = next((address for address in (url, *mirrors) if has_secret(address)), None)
     if secret is not None:
         raise UsageError(
@@ -70,7 +70,7 @@ def list_(output: Output, *, as_json: bool) -> None:
 @click.pass_obj
 def remove(output: Output, name: str) -> None:
     """Forget a registry."""
-    project = Project.find(output.directory)
+    project = Project.find(output.directory).together
     project.edited(remove_registry(project.manifest_bytes, name, MANIFEST_FILE)).write_manifest()
     output.say(f"- registry {name}")
 

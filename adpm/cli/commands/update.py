@@ -38,4 +38,4 @@ def command(
         if dry_run:
             return
         project.write(result.lock)
-        install(project, result.lock, store, listener=narrator)
+        install(project, project.part(result.lock), store, listener=narrator)

@@ -19,7 +19,7 @@ from adpm.store.store import Store
 def command(output: Output, groups: tuple[str, ...], only: tuple[str, ...], *, as_json: bool) -> None:
     """Hash every object in the store again, and see that it holds what adapter.lock pins."""
     project = project_or_none(output)
-    lock = None if project is None else project.lock()
+    lock = None if project is None or project.lock_bytes() is None else project.need_lock()
     report = verify(Store.default(), None if lock is None else lock.selected(groups, only))
     if as_json:
         output.json("adpm.verify/1", _value(report))
