@@ -53,6 +53,10 @@ METHODS: Final[Mapping[str, Method]] = {
         ("lora", "adalora", "dora", "vera", "ia3", "loha", "lokr", "oft", "boft", "hra", "fourierft"), _LINEAR
     ),
     **dict.fromkeys(("reft", "loreft", "noreft", "direft"), _HIDDEN),
+    "adaption_prompt": Method(
+        "its prompts are attended to in every row and position",
+        frozenset({"fuse", "split", "average", "parallel", "batch"}),
+    ),
     "prefix_tuning": _PREFIX,
     **dict.fromkeys(("prompt_tuning", "p_tuning", "multitask_prompt_tuning", "cpt"), _PROMPT),
 }

@@ -32,13 +32,13 @@ from adpm.formats.peft_linear import (
     PeftVera,
 )
 from adpm.formats.peft_lora import PeftAdaLora, PeftLora
-from adpm.formats.peft_prompts import PeftPrefix, PeftPrompt, PeftPromptEncoder
+from adpm.formats.peft_prompts import PeftAdaption, PeftPrefix, PeftPrompt, PeftPromptEncoder
 from adpm.formats.reader import Document, Node, one_of
 
 __all__ = ["PEFT_METHODS", "PeftLora", "PeftMethod", "peft_of", "read_peft_config", "write_peft_config"]
 
-# Ways to start that change the base's weights by what nobody kept: data, or a quantisation.
-_CHANGES_BASE: Final = ("corda", "loftq", "lora_ga")
+# Ways to start that change the base's weights by what nobody kept: data, or a quantisation. The peer fails at them too.
+_CHANGES_BASE: Final = ("corda", "loftq")
 _CODE: Final = "adapter-config-invalid"
 # By the word in ``peft_type``.
 PEFT_METHODS: Final[Mapping[str, type[PeftMethod]]] = {
@@ -46,6 +46,7 @@ PEFT_METHODS: Final[Mapping[str, type[PeftMethod]]] = {
     for method in (
         PeftLora,
         PeftAdaLora,
+        PeftAdaption,
         PeftBoft,
         PeftC3a,
         PeftFourier,
@@ -79,13 +80,18 @@ def _refuse_unsupported(value: Mapping[str, object], source: str) -> None:
                 raise _unsupported(source, f"LoRA with {key}")
         start = value.get("init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
-            raise _unsupported(source, f"LoRA that started as {start} and changed the base's weights")
+            raise AdapterError(
+                "method-unsupported",
+                f"{source} started as {start}, which changed the base's weights by what no file holds",
+                cause="the adapter belongs to the changed base, which was saved beside it or not at all",
+                hint="where your model is that changed base, write init_lora_weights: true into adapter_config.json",
+            )
 
 
 def _unsupported(source: str, what: str) -> AdapterError:
     return AdapterError(
         "method-unsupported",
-        f"{source} is an adapter of {what}, which adpm does not run yet",
+        f"{source} is an adapter of {what}, which adpm does not run",
         hint=f"of PEFT's methods it runs {', '.join(sorted(PEFT_METHODS))}",
     )
 

@@ -26,6 +26,15 @@ _TRAINING: Final = frozenset(
     }
 )
 _INDEX: Final = integer(0)
+_REPLICATED: Final = 1024  # layers after replication: a file must not make a model as deep as it likes
+
+
+def _layers(node: Node) -> tuple[int, int]:
+    """A range of layers, the second number not included."""
+    pair = list_of(integer(0, _REPLICATED))(node)
+    if len(pair) != 2 or pair[0] >= pair[1]:
+        node.fail("is no range of layers: [first, behind the last]")
+    return pair[0], pair[1]
 
 
 def _tokens(node: Node) -> Tokens:
@@ -43,11 +52,9 @@ class PeftLora(PeftMethod):
     IGNORED: ClassVar[frozenset[str]] = _TRAINING
     # What changes outputs and adpm does not run.
     REFUSED: ClassVar[tuple[str, ...]] = (
-        "alora_invocation_tokens",
         "arrow_config",
         "ensure_weight_tying",
         "kasa_config",
-        "layer_replication",
         "megatron_config",
         "monteclora_config",
         "use_bdlora",
@@ -66,6 +73,14 @@ class PeftLora(PeftMethod):
     init_lora_weights: bool | str = key(word_or_flag(), True)
     target_parameters: tuple[str, ...] = key(list_of(text), ())
     trainable_token_indices: Tokens = key(_tokens, ())
+    alora_invocation_tokens: tuple[int, ...] = key(list_of(_INDEX), ())
+    layer_replication: tuple[tuple[int, int], ...] = key(list_of(_layers), ())
+
+    @property
+    def layer_order(self) -> tuple[int, ...]:
+        """The base's layers in the order in which the adapter runs them, some of them several times; empty for as
+        they are."""
+        return tuple(layer for start, end in self.layer_replication for layer in range(start, end))
 
     def scale(self, rank: int, alpha: float) -> float:
         return alpha / (rank**0.5 if self.use_rslora else rank)
@@ -82,11 +97,17 @@ class PeftLora(PeftMethod):
             super().check(node)
         if self.target_parameters and (self.lora_dropout or self.use_dora or self.lora_bias):
             node.document.report((*node.path, "target_parameters"), "allows neither dropout, DoRA nor lora_bias")
+        if self.alora_invocation_tokens and (self.use_dora or self.target_parameters or self.changes_base):
+            why = "allows neither DoRA, target_parameters nor a start that changes the base"
+            node.document.report((*node.path, "alora_invocation_tokens"), why)
+        if len(self.layer_order) > _REPLICATED:
+            node.document.report((*node.path, "layer_replication"), f"has more than {_REPLICATED} layers")
 
     def value(self) -> dict[str, Any]:
         out = super().value()
         if self.trainable_token_indices and isinstance(self.trainable_token_indices[0], tuple):
             out["trainable_token_indices"] = {name: list(ids) for name, ids in _named(self.trainable_token_indices)}
+        out["layer_replication"] = [list(pair) for pair in self.layer_replication] or None
         return out
 
 

@@ -1,7 +1,9 @@
 """PEFT's methods that put virtual tokens before the input or into attention, as frozen values.
 
 Source: ``peft`` 0.21.2, ``config.py`` (``PromptLearningConfig``), ``tuners/prompt_tuning``, ``tuners/p_tuning``,
-``tuners/prefix_tuning``. Their files hold the finished vectors: encoders and projections end with training there.
+``tuners/prefix_tuning``, ``tuners/adaption_prompt``.
+
+Their files hold the finished vectors: encoders and projections end with training there.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from adpm.formats.adapterhub_keys import probability
 from adpm.formats.peft_keys import RANK, PeftMethod, key, word_or_flag
 from adpm.formats.reader import Node, flag, integer, one_of
 
-__all__ = ["PeftPrefix", "PeftPrompt", "PeftPromptEncoder", "PeftVirtual"]
+__all__ = ["PeftAdaption", "PeftPrefix", "PeftPrompt", "PeftPromptEncoder", "PeftVirtual"]
 
 _TARGETS: Final = frozenset(
     {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "bias", "fan_in_fan_out"}
@@ -70,3 +72,24 @@ class PeftPrefix(PeftVirtual):
     encoder_hidden_size: int | None = key(RANK, None)
     prefix_projection: bool = key(flag, False)
     init_weights: bool | str | None = key(word_or_flag("zero"), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftAdaption(PeftMethod):
+    """``AdaptionPromptConfig``: ``adapter_len`` prompts in each of the last ``adapter_layers`` attentions.
+
+    ``target_modules`` is the last part of the attentions' names; None: the family's own.
+    """
+
+    KIND: ClassVar[str] = "ADAPTION_PROMPT"
+    ABSENT: ClassVar[frozenset[str]] = (_TARGETS - {"target_modules"}) | {"modules_to_save"}
+
+    adapter_len: int = key(RANK, 0)
+    adapter_layers: int = key(integer(1), 0)
+
+    def check(self, node: Node) -> None:
+        for name in ("adapter_len", "adapter_layers"):
+            if not getattr(self, name):
+                node.document.report((*node.path, name), "is missing")
+        if not isinstance(self.target_modules, str) and self.target_modules:
+            node.document.report((*node.path, "target_modules"), "is one name, and no list")

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from adpm.formats.adapterhub import AdapterHubConfig
 from adpm.formats.adapterhub_heads import HeadConfig
-from adpm.formats.peft import PeftMethod
+from adpm.formats.peft import PeftLora, PeftMethod
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.from_adapterhub import adapterhub_blueprints, head_blueprint
 from adpm.runtime.from_peft import peft_blueprints
 from adpm.runtime.part import Blueprint, Part
 
-__all__ = ["Adapter", "Source", "blueprints_of", "build"]
+__all__ = ["Adapter", "Source", "anatomy_of", "blueprints_of", "build"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Source:
 def blueprints_of(source: Source, anatomy: Anatomy) -> tuple[Blueprint, ...]:
     """The parts that ``source`` has on this model, the head last. Cost: one walk of the model for each new config."""
     config = source.config
+    anatomy = anatomy_of(source, anatomy)
     key: object = config.methods if isinstance(config, AdapterHubConfig) else config
     found = anatomy.blueprints.get(key)
     if found is None:
@@ -37,6 +38,11 @@ def blueprints_of(source: Source, anatomy: Anatomy) -> tuple[Blueprint, ...]:
         found = make if make is not None else peft_blueprints(cast("PeftMethod", config), anatomy)
         anatomy.blueprints[key] = found
     return found if source.head is None else (*found, head_blueprint(source.head, anatomy))
+
+
+def anatomy_of(source: Source, anatomy: Anatomy) -> Anatomy:
+    """The model with the layers that ``source`` is for."""
+    return anatomy.replicated(source.config.layer_order) if isinstance(source.config, PeftLora) else anatomy
 
 
 class Adapter(nn.Module):

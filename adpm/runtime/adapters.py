@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, cast
@@ -139,7 +139,8 @@ class Adapters(nn.Module):
         self._check_new(name)
         if not with_head:
             files = {path: data for path, data in files.items() if path != HEAD_CONFIG}
-        adapter = read_adapter(files, self._anatomy, source=source, base=base)
+        with self._own_layers():
+            adapter = read_adapter(files, self._anatomy, source=source, base=base)
         random = untrained_head(adapter, self._anatomy)
         if random is not None:
             warnings.warn(
@@ -380,6 +381,10 @@ class Adapters(nn.Module):
     def _check_attached(self) -> None:
         if getattr(self.model, HANDLE, None) is not self:
             raise UsageError("not-attached", "this handle was unloaded", hint="attach() the model again")
+
+    def _own_layers(self) -> AbstractContextManager[object]:
+        """The model with its own layers for a while, should an adapter that replicates some be active."""
+        return nullcontext() if self._hooks.current().replicas is None else self.disabled()
 
     def _all(self) -> dict[str, Adapter]:
         return {name: self._adapter(name) for name in self.names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from torch import nn
 
 from adpm.errors import AdapterError
 from adpm.runtime.part import Blueprint
+from adpm.runtime.replication import Replicas
 from adpm.runtime.sites import FAMILIES
 from adpm.runtime.sites.declare import Sites, read_sites
 from adpm.runtime.sites.family import SUBLAYERS, Attention, Family, Names, Stack, SubLayer, Tap
@@ -98,8 +100,32 @@ class Anatomy:
         else:
             self.prefix = "" if base is model or not self.base_prefix else f"{self.base_prefix}."
         self.blueprints: dict[object, tuple[Blueprint, ...]] = {}  # by config: one walk for all adapters of one kind
+        self.replicas: Replicas | None = None
+        self._replicated: dict[tuple[int, ...], Anatomy] = {}
         if sites is not None:
             self.check()
+
+    def replicated(self, order: tuple[int, ...]) -> Anatomy:
+        """The model with its layers in ``order``, some of them several times; the model itself for no order.
+
+        Raises ``AdapterError`` (``adapter-misfit``) where it has no such layers.
+        """
+        if not order:
+            return self
+        if order not in self._replicated:
+            replicas = Replicas(self.model, self.prefix, order)
+            other = copy.copy(self)
+            for name in ("_layers", "_linears"):
+                other.__dict__.pop(name, None)
+            other.modules = {}
+            for name, module in self.modules.items():
+                if name == replicas.path:
+                    other.modules.update(replicas.layers.named_modules(prefix=name))
+                elif not name.startswith(f"{replicas.path}."):
+                    other.modules[name] = module
+            other.replicas, other.blueprints, other._replicated = replicas, {}, {}  # noqa: SLF001 - its own class
+            self._replicated[order] = other
+        return self._replicated[order]
 
     @property
     def weight(self) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from adpm.core.composition import Block, Composition, Rows, leaves
 from adpm.errors import CompositionError, NotFoundError
-from adpm.runtime.adapter import Adapter
+from adpm.runtime.adapter import Adapter, anatomy_of
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
 from adpm.runtime.attention import attention_acts, check_even
 from adpm.runtime.division import Division
@@ -22,7 +23,7 @@ from adpm.runtime.layers import Parts, layer_acts
 from adpm.runtime.methods.attention_prefix import PrefixTuningPart
 from adpm.runtime.methods.bottleneck import BottleneckPart
 from adpm.runtime.methods.head import HeadPart
-from adpm.runtime.methods.hooked import HookedPart
+from adpm.runtime.methods.hooked import HookedPart, WatchingPart
 from adpm.runtime.methods.inverse import InversePart
 from adpm.runtime.methods.layer import LayerPart
 from adpm.runtime.outputs import head_points
@@ -44,6 +45,7 @@ class _Parts:
         self.heads: dict[str, HeadPart] = {}
         self.inverses: dict[str, InversePart] = {}
         self.hooked: dict[str, tuple[HookedPart, ...]] = {}
+        self.watching: list[WatchingPart] = []
         for name in names:
             for part in adapters[name].parts.values():
                 if isinstance(part, BottleneckPart):
@@ -60,6 +62,8 @@ class _Parts:
                     self.inverses[name] = part
                 elif isinstance(part, HookedPart):
                     self.hooked[name] = (*self.hooked.get(name, ()), part)
+                elif isinstance(part, WatchingPart):
+                    self.watching.append(part)
 
 
 def make_plan(
@@ -75,6 +79,7 @@ def make_plan(
         if name not in adapters:
             known = ", ".join(sorted(adapters)) or "none"
             raise NotFoundError("adapter-not-found", f"the model has no adapter {name!r}", hint=f"it has {known}")
+    anatomy = _anatomy_of({name: adapters[name] for name in names}, anatomy)
     count = branches_of(composition)
     widening = None if count == 1 else Widening(count, anatomy)
     parts = _Parts(names, adapters)
@@ -101,13 +106,27 @@ def make_plan(
         if widening is not None and has_parallel(chain):
             widening.see(name)
     acts += _hooked_acts(composition, parts.hooked, anatomy)
+    acts += [act for watching in parts.watching for act in watching.acts(anatomy)]
     if widening is not None:
         acts += widening.acts()
     speaking = place(composition, parts.heads.get, None)
     if speaking is not None:
         undo = partial(_undo, composition, parts.inverses)
         acts += [Act(point, call) for point, call in head_points(speaking, undo, anatomy).items()]
-    return plan_of(acts)
+    return replace(plan_of(acts), replicas=anatomy.replicas, modules=anatomy.modules if anatomy.replicas else None)
+
+
+def _anatomy_of(adapters: Mapping[str, Adapter], anatomy: Anatomy) -> Anatomy:
+    """The model with the layers that all of ``adapters`` are for; ``composition-unsupported`` where they differ."""
+    found = {name: anatomy_of(adapter.source, anatomy) for name, adapter in adapters.items()}
+    if len({id(own) for own in found.values()}) > 1:
+        raise CompositionError(
+            "composition-unsupported",
+            f"{', '.join(found)} can't act together",
+            cause="they are for different layers: one of them replicates layers of the model, and another does not so",
+            hint="activate them one at a time",
+        )
+    return next(iter(found.values()), anatomy)
 
 
 def _hooked_acts(

@@ -31,11 +31,12 @@ from adpm.formats.peft_linear import (
     PeftVera,
 )
 from adpm.formats.peft_lora import PeftAdaLora, PeftLora
-from adpm.formats.peft_prompts import PeftVirtual
+from adpm.formats.peft_prompts import PeftAdaption, PeftVirtual
 from adpm.runtime.anatomy import Anatomy, features
 from adpm.runtime.from_peft_lora import lora_blueprints, token_blueprints
 from adpm.runtime.from_peft_prompts import virtual_blueprint
 from adpm.runtime.methods.adalora import AdaLoraPart
+from adpm.runtime.methods.adaption import adaption_blueprints
 from adpm.runtime.methods.boft import BoftPart
 from adpm.runtime.methods.c3a import C3aPart
 from adpm.runtime.methods.fourier import FourierPart
@@ -108,6 +109,8 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
     below = PREFIX
     if isinstance(config, PeftVirtual):
         out, below = [virtual_blueprint(config, anatomy)], SHARED
+    elif isinstance(config, PeftAdaption):
+        out = adaption_blueprints(config, anatomy, PREFIX)
     elif isinstance(config, PeftLora):
         out = lora_blueprints(config, targets, anatomy, PREFIX)
     elif not targets:

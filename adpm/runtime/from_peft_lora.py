@@ -12,9 +12,11 @@ from adpm.errors import AdapterError
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft_lora import PeftLora, Tokens
 from adpm.runtime.anatomy import Anatomy, features
+from adpm.runtime.methods.activated import INVOCATION, ActivatedPart, InvocationPart
 from adpm.runtime.methods.conv import CONVOLUTIONS, ConvPart, conv_slots, start_conv
 from adpm.runtime.methods.embedding import EmbeddingPart, start_embedding
 from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, start_low_rank
+from adpm.runtime.methods.parameter import ParameterPart, parameter_of, parameter_slots
 from adpm.runtime.methods.patterns import by_pattern
 from adpm.runtime.methods.residual import ResidualPart, first_pair
 from adpm.runtime.methods.tokens import TiedEmbeddingPart, TiedOutputPart, TokensPart
@@ -26,55 +28,91 @@ __all__ = ["lora_blueprints", "token_blueprints"]
 
 def lora_blueprints(config: PeftLora, targets: list[str], anatomy: Anatomy, prefix: str) -> list[Blueprint]:
     """Every part of a LoRA but what all methods have: its changes of modules, parameters and tokens."""
-    targets = [*targets, *_parameters(config, anatomy)]
+    parameters = list(_parameters(config, anatomy))
+    both = sorted({layer for layer, _, _ in parameters} & set(targets))
+    if both:
+        raise AdapterError("adapter-misfit", f"the adapter targets {', '.join(both)} and a parameter of it")
     tokens = list(_tokens(config.trainable_token_indices, anatomy))
-    if not targets and not tokens:
+    if not targets and not tokens and not parameters:
         raise no_target(config, anatomy)
     out = [_change(config, anatomy.modules[name], name, prefix) for name in targets]
+    out += [_parameter(config, anatomy, *found, prefix) for found in parameters]
+    if config.alora_invocation_tokens:
+        watching = partial(InvocationPart, tokens=config.alora_invocation_tokens)
+        out.append(Blueprint(INVOCATION, ("", ""), (), watching, _start_nothing))
     for name, ids in tokens:
         out += token_blueprints(name, ids, anatomy, prefix, ".token_adapter")
     return out
 
 
-def _parameters(config: PeftLora, anatomy: Anatomy) -> list[str]:
-    """The linear layers whose weights ``target_parameters`` names: to change the weight is to change the layer."""
-    found = []
+def _parameters(config: PeftLora, anatomy: Anatomy) -> Iterator[tuple[str, str, int]]:
+    """What ``target_parameters`` names: a module, its parameter, and how deep the pair of that nests in a file."""
+    if not config.target_parameters:
+        return
+    found = False
     for name, module in anatomy.modules.items():
-        for word, _ in module.named_parameters(recurse=False):
-            path = f"{name}.{word}"
-            if not any(path == wanted or path.endswith(f".{wanted}") for wanted in config.target_parameters):
-                continue
-            if word != "weight" or not isinstance(module, nn.Linear):
-                raise AdapterError(
-                    "method-unsupported",
-                    f"the adapter targets the parameter {path} of a {type(module).__name__}",
-                    cause="adpm runs LoRA on weights of linear layers",
-                )
-            found.append(name)
-    if config.target_parameters and not found:
+        words = [word for word, _ in module.named_parameters(recurse=False)]
+        wanted = [word for word in words if name and _is_named(f"{name}.{word}", config.target_parameters)]
+        for below, word in enumerate(reversed(wanted)):
+            found = True
+            yield name, word, below
+    if not found:
         raise AdapterError(
             "adapter-misfit",
             f"no parameter of {type(anatomy.model).__name__} is a target of the adapter",
             cause=f"it targets {', '.join(config.target_parameters)}",
         )
-    return found
 
 
-def _change(config: PeftLora, module: nn.Module, name: str, prefix: str) -> Blueprint:
-    """What acts on one target: the kind of the module decides."""
-    rank = by_pattern(config.rank_pattern, name, config.r)
-    alpha = by_pattern(config.alpha_pattern, name, config.lora_alpha)
+def _is_named(path: str, names: tuple[str, ...]) -> bool:
+    return any(path == wanted or path.endswith(f".{wanted}") for wanted in names)
+
+
+def _parameter(config: PeftLora, anatomy: Anatomy, layer: str, word: str, below: int, prefix: str) -> Blueprint:  # noqa: PLR0917 - one place
+    """What acts on one parameter: to change a linear layer's weight is to change the layer."""
+    module = anatomy.modules[layer]
+    if isinstance(module, nn.Linear) and word == "weight":
+        return _change(config, module, layer, prefix, f"{layer}.{word}")
+    if config.changes_base is not None:
+        raise AdapterError(
+            "method-unsupported",
+            f"the adapter started as {config.init_lora_weights} and targets the parameter {layer}.{word}",
+            cause="what it took out of the base is defined for linear layers",
+        )
+    found = parameter_of(layer, module, word, below)
+    rank = by_pattern(config.rank_pattern, f"{layer}.{word}", config.r)
+    alpha = by_pattern(config.alpha_pattern, f"{layer}.{word}", config.lora_alpha)
+    return Blueprint(
+        key=found.key,
+        file=(f"{prefix}{layer}.", ""),
+        slots=parameter_slots(found, rank),
+        build=partial(ParameterPart, found=found, scale=config.scale(rank, alpha)),
+        start=partial(_start, config.init_lora_weights, module),
+    )
+
+
+def _change(config: PeftLora, module: nn.Module, name: str, prefix: str, called: str | None = None) -> Blueprint:
+    """What acts on one target: the kind of the module decides. ``called``: its name in patterns, if another."""
+    rank = by_pattern(config.rank_pattern, called or name, config.r)
+    alpha = by_pattern(config.alpha_pattern, called or name, config.lora_alpha)
     options = LowRankOptions(config.scale(rank, alpha), config.lora_dropout, chained=False, dora=config.use_dora)
     blueprint = partial(Blueprint, key=name.replace(".", "/"), file=(f"{prefix}{name}.", ""))
     way, sizes = config.init_lora_weights, features(module)
     if sizes is not None:
         slots = _linear_slots(config, rank, *sizes)
         if config.changes_base is None:
-            build, start = partial(LowRankPart, layer=name, options=options), partial(_start, way, module)
+            kind = ActivatedPart if config.alora_invocation_tokens else LowRankPart
+            build, start = partial(kind, layer=name, options=options), partial(_start, way, module)
             return blueprint(slots=slots, build=build, start=start)
         first = first_pair(config.changes_base, module, rank, options.scale)
         residual = partial(ResidualPart, layer=name, options=options, first=first)
         return blueprint(slots=slots, build=residual, start=partial(_start_residual, first, module))
+    if config.alora_invocation_tokens:
+        raise AdapterError(
+            "method-unsupported",
+            f"the adapter acts from its invocation on, and targets {name}, a {type(module).__name__}",
+            cause="aLoRA is defined for linear layers",
+        )
     if isinstance(module, nn.Embedding) and not config.lora_bias:
         return blueprint(
             slots=_embedding_slots(config, rank, module),

@@ -15,14 +15,18 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from adpm.errors import CompositionError
+from adpm.runtime.replication import Replicas
+
 __all__ = ["Act", "Capture", "Hooks", "Order", "Plan", "Point", "plan_of"]
 
 
 class Point(NamedTuple):
-    """A place where something can act: before or after the forward pass of the module called ``module``."""
+    """A place where something can act: before or after the forward pass of the module called ``module``, or always
+    after it: after one that failed too, whose output is None then."""
 
     module: str
-    when: Literal["before", "after"]
+    when: Literal["before", "after", "always"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Plan:
     points: Mapping[Point, Callable[..., Any]] = field(default_factory=dict)
     composition: Any = None  # what it is the plan of
     labels: Mapping[str, int] | None = None  # of the head that speaks
+    replicas: Replicas | None = None  # the layers that it is for, where they are not the model's own
+    modules: Mapping[str, nn.Module] | None = None  # by name, with those layers
 
 
 class Order(IntEnum):
@@ -152,6 +158,7 @@ class Hooks:
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self.modules = modules
         self.plan = Plan()
+        self._replicas: Replicas | None = None  # that the model has now
         self._own: dict[int, Plan] = {}
         self._standing: dict[Point, RemovableHandle] = {}
 
@@ -179,6 +186,7 @@ class Hooks:
 
         Cost: for plans that act at the same points, one assignment.
         """
+        self._check(plan)
         thread = threading.get_ident()
         if thread in self._own:
             self._own[thread] = plan
@@ -188,6 +196,7 @@ class Hooks:
 
     def enter(self, plan: Plan) -> Plan | None:
         """Give this thread a plan of its own; what to ``leave`` with."""
+        self._check(plan)
         thread = threading.get_ident()
         before = self._own.get(thread)
         self._own[thread] = plan
@@ -217,19 +226,47 @@ class Hooks:
             return next(iter(self._own.values()), self.plan)
         return self.plan
 
+    def _check(self, plan: Plan) -> None:
+        """Raise ``CompositionError`` (``composition-unsupported``) where another thread runs the model with others of
+        its layers than ``plan`` is for."""
+        thread = threading.get_ident()
+        if any(other.replicas is not plan.replicas for ident, other in self._own.items() if ident != thread):
+            raise CompositionError(
+                "composition-unsupported",
+                f"{plan.composition} can't be run beside what another thread uses",
+                cause="one of the two replicates layers of the model, which all threads share",
+                hint="run adapters that replicate layers in one thread, or on a copy of the model",
+            )
+
+    def _replicate(self, plan: Plan) -> None:
+        """Give the model the layers that ``plan`` is for; no hook stands then."""
+        for handle in self._standing.values():
+            handle.remove()
+        self._standing.clear()
+        if self._replicas is not None:
+            self._replicas.leave()
+        if plan.replicas is not None:
+            plan.replicas.enter()
+        self._replicas = plan.replicas
+
     def _settle(self) -> None:
-        if not self._own and self._standing.keys() == self.plan.points.keys():
+        current = self.current()
+        if not self._own and self._standing.keys() == current.points.keys() and current.replicas is self._replicas:
             return
         with _LOCK:
-            wanted = {point for plan in self.plans() for point in plan.points}
+            if current.replicas is not self._replicas:
+                self._replicate(current)
+            plans = [plan for plan in self.plans() if plan.replicas is self._replicas]
+            wanted = {point for plan in plans for point in plan.points}
             for point in self._standing.keys() - wanted:
                 self._standing.pop(point).remove()
             for point in wanted - self._standing.keys():
                 self._standing[point] = self._stand(point)
 
     def _stand(self, point: Point) -> RemovableHandle:
-        module = self.modules[point.module]
+        module = (self.current().modules or self.modules)[point.module]
         if point.when == "before":
             return module.register_forward_pre_hook(_Hook(self, point), with_kwargs=True)
         # First, so that what transformers records of a layer is what the next one gets, whenever it began to record.
-        return module.register_forward_hook(_Hook(self, point), with_kwargs=True, prepend=True)
+        always = point.when == "always"
+        return module.register_forward_hook(_Hook(self, point), with_kwargs=True, prepend=True, always_call=always)

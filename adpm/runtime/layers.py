@@ -8,7 +8,7 @@ brought together so where they divide alike, or are averages, which all of these
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from adpm.runtime.tree import Chain, Fork, Leaf, Node
 __all__ = ["Parts", "layer_acts"]
 
 Parts = tuple[LayerPart, ...]  # what one adapter has at one layer
+_ROWS: Final = "adpm_rows"  # which rows of the batch a branch has: for those of its parts that watch them
 
 
 def layer_acts(name: str, tree: Chain[Parts]) -> Iterator[Act]:
@@ -122,6 +123,8 @@ class _Before:
 class _Plain:
     """y + scale * (x A^T) B^T, added in the product that makes it."""
 
+    watches_rows = False
+
     def __init__(self, part: LowRankPart) -> None:
         self.part = part
 
@@ -143,17 +146,20 @@ class _Layer:
         changes = [part for part in parts if not isinstance(part, (ModulePart, BiasPart))]
         self.chained = tuple(part for part in changes if isinstance(part, LowRankPart) and part.options.chained)
         self.changes = tuple(part for part in changes if part not in self.chained)
+        self.watches_rows = any(part.watches_rows for part in self.changes)
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        bias = bias_of(layer)
+        bias, rows = bias_of(layer), kwargs.get(_ROWS)
         if self.module is not None:
+            if rows is not None:
+                kwargs = {name: value for name, value in kwargs.items() if name != _ROWS}
             output = self.module.module(*args, **kwargs)
             bias = bias_of(self.module.module)
         if self.bias is not None:
             output = self.bias.after(Seen(layer, bias, args[0]), output)
             bias = self.bias["bias"]
         for part in self.changes:
-            output = part.after(Seen(layer, bias, args[0]), output)
+            output = part.after(Seen(layer, bias, args[0], rows), output)
         return run_low_ranks(self.chained, layer, bias, args[0], output) if self.chained else output
 
 
@@ -180,7 +186,33 @@ class _ForkBefore(_Fork):
 
 
 class _ForkAfter(_Fork):
+    def __init__(self, block: Block | Rows, branches: Sequence[Callable[..., Any] | None]) -> None:
+        super().__init__(block, branches)
+        # Whether some part wants to know which rows it acts on.
+        self.watches_rows = any(branch is not None and branch.watches_rows for branch in self.branches)
+        if self.watches_rows and self.division.kind == "split":
+            raise CompositionError(
+                "composition-unsupported",
+                f"{block} can't be run",
+                cause="an adapter that acts from its invocation on acts on whole rows",
+                hint="stack it, or give it rows of its own",
+            )
+
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
         pieces = zip(self.branches, self.division.divide(args[0]), self.division.divide(output), strict=True)
+        if self.watches_rows:
+            return self._watched(layer, args, kwargs, list(pieces))
         outs = [own if branch is None else branch(layer, (x, *args[1:]), kwargs, own) for branch, x, own in pieces]
+        return self.division.join(outs)
+
+    def _watched(
+        self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], pieces: list[tuple[Any, Tensor, Tensor]]
+    ) -> Tensor:
+        rows = kwargs.get(_ROWS)
+        rows = torch.arange(len(args[0]), device=args[0].device) if rows is None else rows
+        inner = [{**kwargs, _ROWS: own} for own in self.division.divide(rows)]
+        outs = [
+            own if branch is None else branch(layer, (x, *args[1:]), more, own)
+            for (branch, x, own), more in zip(pieces, inner, strict=True)
+        ]
         return self.division.join(outs)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adpm.errors import AdapterError
-from adpm.runtime.adapter import Adapter
+from adpm.runtime.adapter import Adapter, anatomy_of
 from adpm.runtime.anatomy import Anatomy, features
 from adpm.runtime.methods.attention_prefix import PrefixTuningPart
 from adpm.runtime.methods.bottleneck import BottleneckPart
@@ -31,6 +31,8 @@ class Merged:
 
     def __init__(self, name: str, adapter: Adapter, anatomy: Anatomy) -> None:
         self.name = name
+        if anatomy_of(adapter.source, anatomy) is not anatomy:
+            _refuse(name, "it replicates layers, whose weights are the same ones that it would change differently")
         layers: dict[str, list[LayerPart]] = {}
         for part in adapter.parts.values():
             if isinstance(part, (BottleneckPart, HeadPart, HookedPart, InversePart, PrefixTuningPart)):
@@ -80,7 +82,10 @@ def _changes(name: str, layer: str, parts: list[LayerPart], anatomy: Anatomy) ->
     weight, bias = own.to(wide), bias_of(module)
     bias = None if bias is None else bias.to(wide)
     for part in sorted(parts, key=lambda part: not isinstance(part, BiasPart)):
-        weight, bias = part.fold_output(part.fold_input(weight), bias)
+        try:
+            weight, bias = part.fold_output(part.fold_input(weight), bias)
+        except AdapterError as error:
+            _refuse(name, error.what)
     transposed = weight.T if type(module).__name__ == "Conv1D" else weight
     yield _there(module.weight), transposed
     if bias is not None:

@@ -22,7 +22,7 @@ from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft import PeftMethod, read_peft_config
 from adpm.formats.pickles import unpickle
 from adpm.formats.safetensors import Tensor as Entry
-from adpm.runtime.adapter import Adapter, Source, blueprints_of, build
+from adpm.runtime.adapter import Adapter, Source, anatomy_of, blueprints_of, build
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.from_adapterhub import HEAD, INVERSE
 from adpm.runtime.from_peft import PREFIX
@@ -88,6 +88,7 @@ def read_adapter(
     if isinstance(settings.config, PeftMethod):
         shapes = {name: entry.shape for file in weights for name, entry in file.header.tensors.items()}
         settings = replace(settings, config=settings.config.as_stored(shapes))
+    anatomy = anatomy_of(settings, anatomy)
     blueprints = blueprints_of(settings, anatomy)
     present = Present(weights, settings, anatomy)
     if isinstance(settings.config, AdapterHubConfig) and settings.config.old_task:

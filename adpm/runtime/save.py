@@ -11,10 +11,10 @@ from typing import Literal, cast
 from safetensors.torch import save
 from torch import Tensor
 
-from adpm.errors import UsageError
+from adpm.errors import AdapterError, UsageError
 from adpm.formats.adapterhub import AdapterHubConfig, write_adapter_config
 from adpm.formats.adapterhub_heads import write_head_config
-from adpm.formats.peft import PeftMethod, write_peft_config
+from adpm.formats.peft import PeftLora, PeftMethod, write_peft_config
 from adpm.runtime.adapter import Adapter, Source, blueprints_of
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.convert import to_adapterhub, to_peft
@@ -34,6 +34,12 @@ def save_adapter(adapter: Adapter, name: str, anatomy: Anatomy, directory: Path,
     parts: Mapping[str, Part] = adapter.parts
     own = "adapterhub" if isinstance(source.config, AdapterHubConfig) else "peft"
     if format not in (None, own):
+        if isinstance(source.config, PeftLora) and (source.config.alora_invocation_tokens or source.config.layer_order):
+            raise AdapterError(
+                "format-unsupported",
+                f"the adapter {name!r} can't be written in AdapterHub's format",
+                cause="it has neither LoRA that acts from an invocation on nor replicated layers",
+            )
         source, parts = (to_peft if format == "peft" else to_adapterhub)(adapter, name, anatomy)
     if isinstance(source.config, AdapterHubConfig):
         files = _hub_files(source, parts, re.sub(r"[^A-Za-z0-9_-]", "_", name), anatomy)

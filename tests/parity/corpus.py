@@ -21,9 +21,10 @@ ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2
 MODEL_TYPES: Final = set(SMALL)
 ARCHITECTURES: Final = {None, "lora", "mtl_lora", "prefix_tuning", "prompt_tuning", "reft"}
 NO_PREFIX: Final = {"deberta", "deberta-v2"}  # whose attention has relative positions of its own and no cache
-PEFT_REFUSED: Final = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
+PEFT_REFUSED: Final = ("use_bdlora", "use_qalora")
 PEFT_KINDS: Final = {
     "ADALORA",
+    "ADAPTION_PROMPT",
     "BOFT",
     "C3A",
     "FOURIERFT",
@@ -140,7 +141,7 @@ class Case:
 
 def _peft_in_scope(config: dict[str, Any]) -> bool:
     start = str(config.get("init_lora_weights")).lower()
-    changes_base = start.startswith(("corda", "loftq", "lora_ga"))
+    changes_base = start.startswith(("corda", "loftq"))
     refused = any(config.get(key) for key in PEFT_REFUSED)
     return config["peft_type"] in PEFT_KINDS and not changes_base and not refused
 

@@ -1,4 +1,4 @@
-"""Every family beside AdapterHub itself, which writes random fixtures for it; slow, and only where the peer is."""
+"""Every family and method beside the peers, which write random fixtures; slow, and only where a peer is."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import transformers
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = (
@@ -15,6 +17,8 @@ FAMILIES = (
     *("gpt2", "gptj", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"),
     *("t5", "mt5", "bart", "mbart", "whisper", "vit", "beit", "clip"),
 )
+# PEFT's methods that decide where they act by more than a layer's name.
+PEFT = ("lora", "adaption_prompt", "alora", "layer_replication", "prompt_tuning", "prefix_tuning")
 
 
 @pytest.mark.slow
@@ -23,13 +27,36 @@ def test_random_adapters_of_the_peer_on_every_family(tmp_path: Path) -> None:
     peer = os.environ.get("ADPM_ADAPTERHUB_PYTHON")
     if not peer:
         pytest.skip("$ADPM_ADAPTERHUB_PYTHON names no Python with adapters")
-    make = ROOT / "tests" / "parity" / "peers" / "make_adapterhub.py"
-    seed = os.environ.get("ADPM_SEED", "7")
-    arguments = [str(tmp_path), "--seed", seed, "--count", "150", "--families", *FAMILIES]
-    subprocess.run([peer, str(make), *arguments], check=True, capture_output=True, timeout=600)
-    written = {path.name.split("-", 1)[1] for path in (tmp_path / "adapters-1.3.0").iterdir()}
+    written = fixtures(peer, "make_adapterhub.py", tmp_path, "--count", "150", "--families", *FAMILIES)
     assert len(written) > len(FAMILIES)
-    environment = os.environ | {"ADPM_PARITY_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    check(tmp_path)
+
+
+@pytest.mark.slow
+def test_random_adapters_of_every_method_of_peft(tmp_path: Path) -> None:
+    """``$ADPM_PEFT_PYTHON`` is a Python that has ``peft``. Experts are one parameter since transformers 5."""
+    peer = os.environ.get("ADPM_PEFT_PYTHON")
+    if not peer:
+        pytest.skip("$ADPM_PEFT_PYTHON names no Python with peft")
+    methods = [*PEFT, *(["target_parameters"] if Version(transformers.__version__).major > 4 else [])]
+    written = fixtures(peer, "make_peft_methods.py", tmp_path, "--rounds", "4", "--methods", *methods)
+    assert {name.split("-", 1)[1] for name in written} == set(methods)
+    check(tmp_path)
+
+
+def fixtures(peer: str, script: str, directory: Path, *arguments: str) -> set[str]:
+    """Let ``peer`` write fixtures into ``directory``: their names without numbers."""
+    make = ROOT / "tests" / "parity" / "peers" / script
+    seed = os.environ.get("ADPM_SEED", "7")
+    subprocess.run(
+        [peer, str(make), str(directory), "--seed", seed, *arguments], check=True, capture_output=True, timeout=600
+    )
+    return {path.name.split("-", 1)[1] for path in directory.glob("*/[0-9]*-*") if path.parent.name != "bases"}
+
+
+def check(directory: Path) -> None:
+    """All of ``directory`` passes the harness."""
+    environment = os.environ | {"ADPM_PARITY_DIR": str(directory), "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable,
         "-m",

@@ -10,7 +10,7 @@ from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act
 from adpm.runtime.part import Part
 
-__all__ = ["HookedPart"]
+__all__ = ["HookedPart", "WatchingPart"]
 
 
 class HookedPart(Part, ABC):
@@ -26,3 +26,14 @@ class HookedPart(Part, ABC):
     @abstractmethod
     def acts(self, anatomy: Anatomy) -> Iterable[Act]:
         """The operations of this part."""
+
+
+class WatchingPart(Part, ABC):
+    """A part that looks at the pass and changes nothing, so that every composition has room for it."""
+
+    @abstractmethod
+    def acts(self, anatomy: Anatomy) -> Iterable[Act]:
+        """The operations of this part."""
+
+    def make_trainable(self) -> None:
+        """Nothing: it has no tensors."""

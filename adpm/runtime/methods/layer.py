@@ -49,15 +49,19 @@ class Place:
 
 
 class Seen(NamedTuple):
-    """One call of a module: the module, the bias that its output has, and its input."""
+    """One call of a module: the module, the bias that its output has, and its input. ``rows``: which rows of the batch
+    the input has, where a part of the composition ``watches_rows`` and it does not have all; None for all."""
 
     layer: nn.Module
     bias: Tensor | None
     x: Tensor
+    rows: Tensor | None = None
 
 
 class LayerPart(Part):
-    """What acts on the module called ``layer``."""
+    """What acts on the module called ``layer``. ``watches_rows``: whether it wants to know which rows it acts on."""
+
+    watches_rows: ClassVar[bool] = False
 
     def __init__(self, adapter: nn.Module, names: Mapping[str, str], layer: str) -> None:
         super().__init__(adapter, names)

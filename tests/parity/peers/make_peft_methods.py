@@ -79,8 +79,81 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any], list[str], list[str], list[s
         ["layernorm_before"],
         "",
     ),
+    "mistral": (
+        "MistralForCausalLM",
+        "MistralConfig",
+        {**TEXT, **LAYERS, "num_key_value_heads": 2, "pad_token_id": 0, "sliding_window": 6},
+        ["q_proj", "v_proj"],
+        ["down_proj"],
+        ["input_layernorm"],
+        "embed_tokens",
+    ),
+    "mixtral": (
+        "MixtralForCausalLM",
+        "MixtralConfig",
+        {**TEXT, **LAYERS, "num_key_value_heads": 2, "pad_token_id": 0, "num_local_experts": 4},
+        ["q_proj", "v_proj"],
+        ["experts.gate_up_proj", "experts.down_proj", "gate.weight"],
+        ["input_layernorm"],
+        "embed_tokens",
+    ),
+    "qwen3_moe": (
+        "Qwen3MoeForCausalLM",
+        "Qwen3MoeConfig",
+        {
+            **TEXT,
+            **LAYERS,
+            "num_key_value_heads": 2,
+            "pad_token_id": 0,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "head_dim": 8,
+        },
+        ["k_proj", "v_proj"],
+        ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+        ["input_layernorm"],
+        "embed_tokens",
+    ),
+    "gpt_oss": (
+        "GptOssForCausalLM",
+        "GptOssConfig",
+        {
+            **TEXT,
+            **LAYERS,
+            "num_key_value_heads": 2,
+            "pad_token_id": 0,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "head_dim": 8,
+        },
+        ["q_proj", "v_proj"],
+        ["experts.gate_up_proj", "experts.down_proj"],
+        ["input_layernorm"],
+        "embed_tokens",
+    ),
+    "llama4_text": (
+        "Llama4ForCausalLM",
+        "Llama4TextConfig",
+        {
+            **TEXT,
+            **LAYERS,
+            "num_key_value_heads": 2,
+            "pad_token_id": 0,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 1,
+            "head_dim": 8,
+            "intermediate_size_mlp": 64,
+            "interleave_moe_layer_step": 1,
+        },
+        ["q_proj", "v_proj"],
+        ["feed_forward.experts.gate_up_proj", "feed_forward.experts.down_proj"],
+        ["input_layernorm"],
+        "embed_tokens",
+    ),
 }
-TASKS = {"bert": "SEQ_CLS", "llama": "CAUSAL_LM", "gpt2": "CAUSAL_LM", "t5": "SEQ_2_SEQ_LM"}
+TASKS = {"mistral": "CAUSAL_LM", "bert": "SEQ_CLS", "llama": "CAUSAL_LM", "gpt2": "CAUSAL_LM", "t5": "SEQ_2_SEQ_LM"}
+INVOKED = [7, 9]  # what an adapter's invocation is, or begins with
 Draw = Callable[[random.Random, str], Any]
 
 
@@ -260,6 +333,41 @@ def prefix(rng: random.Random, family: str) -> Any:
     )
 
 
+def adaption(rng: random.Random, family: str) -> Any:
+    return peft.AdaptionPromptConfig(
+        task_type=TASKS[family], adapter_len=rng.choice([2, 5]), adapter_layers=rng.choice([1, 2])
+    )
+
+
+def alora(rng: random.Random, family: str) -> Any:
+    """The inputs of a fixture have its invocation in their first row, and no other may."""
+    return peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules=targets(rng, family),
+        r=rng.choice([2, 4]),
+        alora_invocation_tokens=rng.choice([[INVOKED[0]], INVOKED]),
+    )
+
+
+def replication(rng: random.Random, family: str) -> Any:
+    return peft.LoraConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([2, 4]),
+        layer_replication=rng.choice([[[0, 2], [0, 2]], [[0, 1], [0, 2], [1, 2]], [[0, 2], [1, 2]], [[1, 2]]]),
+    )
+
+
+def experts(rng: random.Random, family: str) -> Any:
+    names = rng.sample(FAMILIES[family][4], rng.randint(1, len(FAMILIES[family][4])))
+    return peft.LoraConfig(
+        target_modules=rng.choice([[], FAMILIES[family][3]]),
+        target_parameters=names,
+        r=rng.choice([1, 3]),
+        use_rslora=rng.random() < 0.5,
+        rank_pattern=rng.choice([{}, {names[0]: 2}]),
+    )
+
+
 _ALL = ("bert", "llama", "t5", "gpt2")
 _LINEAR = ("bert", "llama", "t5")
 METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
@@ -284,6 +392,10 @@ METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "prompt_tuning": (prompt, _ALL),
     "p_tuning": (p_tuning, _ALL),
     "prefix_tuning": (prefix, _ALL),
+    "adaption_prompt": (adaption, ("llama", "mistral", "gpt2")),
+    "alora": (alora, ("llama", "mistral", "gpt2")),
+    "layer_replication": (replication, ("llama", "mistral", "bert")),
+    "target_parameters": (experts, ("mixtral", "qwen3_moe", "gpt_oss", "llama4_text")),
 }
 
 
@@ -310,6 +422,9 @@ def inputs_of(family: str) -> dict[str, torch.Tensor]:
     mask = torch.ones(3, 11, dtype=torch.long)
     mask[1, 8:] = 0
     found = {"input_ids": torch.randint(3, 50, (3, 11)), "attention_mask": mask}
+    ids = found["input_ids"]
+    ids[ids == INVOKED[0]] = 8
+    ids[0, 2:4] = ids[0, 5:7] = torch.tensor(INVOKED)
     if family == "t5":
         found["decoder_input_ids"] = torch.randint(3, 50, (3, 5))
     return found
