@@ -21,13 +21,12 @@ from transformers import EncoderDecoderCache
 from adpm.errors import AdapterError, CompositionError
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act, Capture, Order, Point
-from adpm.runtime.methods.calls import CACHE, Call
+from adpm.runtime.methods.calls import Call
 from adpm.runtime.prefixes import FILLED, HIDDEN, Front, Placed, Run, length_of, run_of, uneven_rows
 from adpm.runtime.tree import Chain, leaves_of
 
 __all__ = ["attention_acts", "check_even"]
 
-_CACHES: Final = (CACHE, "past_key_value", "layer_past")
 _MASKS: Final = ("attention_mask", "mask")
 _INPUTS: Final = ("hidden_states", "query", "key", "value")
 # Added to the scores, positions x positions: what a module without a cache may get.
@@ -44,11 +43,10 @@ def attention_acts(name: str, tree: Chain[Placed], anatomy: Anatomy) -> Iterator
     call = Call(module)
     filling = getattr(getattr(module, "config", anatomy.config), "pad_token_id", None) or 0
     run = run_of(tree, float(filling))
-    cache = next((word for word in _CACHES if word in call), None)
     mask = next((word for word in _MASKS if word in call), None)
-    if cache is not None and mask is not None:
+    if call.cache is not None and mask is not None:
         across = any(part.targets[place].across for leaf in leaves_of(tree) for part, place in leaf.part)
-        yield Act(Point(name, "before"), _Cached(run, call, cache, mask, across=across))
+        yield Act(Point(name, "before"), _Cached(run, call, call.cache, mask, across=across))
         return
     linears = next(dict(site.linears) for site in anatomy.attentions() if site.module == name)
     if not linears.keys() >= {"k", "v"} or "rel_embeddings" in call:
@@ -83,7 +81,7 @@ def check_even(trees: Mapping[str, Chain[Placed]], anatomy: Anatomy) -> None:
     layers = dict(anatomy.layers())
     for site in anatomy.attentions():
         call = Call(anatomy.module(site.module))
-        if "position_bias" not in call or not any(word in call for word in _CACHES):
+        if "position_bias" not in call or call.cache is None:
             continue
         length = length_of(trees.get(site.module))
         stack = layers[site.layer].rsplit(".", 2)[0]

@@ -38,7 +38,7 @@ from adpm.formats.adapterhub_heads import LANGUAGE_HEADS
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.division import Division
 from adpm.runtime.hooks import Capture, Point
-from adpm.runtime.methods.calls import CACHE
+from adpm.runtime.methods.calls import OUTPUT_CACHE
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node, leaves_of
 
@@ -79,7 +79,7 @@ class _HeadsOutput(ModelOutput):
         return torch.vstack([output["logits"] for output in self.head_outputs or ()])
 
 
-if TYPE_CHECKING or CACHE == "cache":
+if TYPE_CHECKING or OUTPUT_CACHE == "cache":
 
     @dataclass
     class HeadsOutput(_HeadsOutput):
@@ -285,7 +285,7 @@ def _output(  # noqa: PLR0917 - the head, and what it is given
 ) -> ModelOutput:
     kind = head.config.head_type
     made = _OF_PAIRS.get(kind, _OUTPUTS[kind]) if view.pairs else _OUTPUTS[kind]
-    if kind == "causal_lm" and getattr(base, CACHE, None) is not None:
+    if kind == "causal_lm" and getattr(base, OUTPUT_CACHE, None) is not None:
         made = CausalLMOutputWithPast
     loss: Tensor | None = None
     labels = given.get("labels")

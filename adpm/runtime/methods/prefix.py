@@ -20,7 +20,7 @@ from transformers.utils.generic import ModelOutput
 from adpm.errors import AdapterError
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act, Order, Point
-from adpm.runtime.methods.calls import CACHE, Call, cached_length, later, widen
+from adpm.runtime.methods.calls import OUTPUT_CACHE, Call, cache_of, cached_length, later, widen
 from adpm.runtime.methods.hooked import HookedPart
 
 __all__ = ["PrefixPart"]
@@ -59,7 +59,7 @@ class PrefixPart(HookedPart):
 
 
 def _takes_cache(anatomy: Anatomy, path: str) -> bool:
-    return CACHE in Call(anatomy.modules[path])
+    return Call(anatomy.modules[path]).cache is not None
 
 
 class _Fill:
@@ -75,7 +75,7 @@ class _Fill:
         sources = ("input_ids", "inputs_embeds")
         words = ("decoder_input_ids", "decoder_inputs_embeds", "labels") if self.pair else sources
         rows = next(len(kwargs[word]) for word in words if kwargs.get(word) is not None)
-        cache = kwargs.get(CACHE)
+        cache = cache_of(kwargs)
         if cache is None:
             plain = DynamicCache() if self.pair else DynamicCache(config=self.config)
             cache = EncoderDecoderCache(plain, DynamicCache()) if self.pair else plain
@@ -87,7 +87,7 @@ class _Fill:
         if isinstance(kwargs.get("cache_position"), Tensor):
             kwargs["cache_position"] = kwargs["cache_position"] + count
         kwargs.pop("position_ids", None)
-        return (), {**kwargs, CACHE: cache}
+        return (), {**kwargs, str(self.call.cache): cache}
 
 
 class _Empty:
@@ -102,6 +102,6 @@ class _Empty:
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
         wanted = kwargs.get("use_cache")
         wanted = getattr(self.config, "use_cache", True) if wanted is None else wanted
-        if wanted or not isinstance(output, ModelOutput) or CACHE not in output:
+        if wanted or not isinstance(output, ModelOutput) or OUTPUT_CACHE not in output:
             return None
-        return type(output)(**{name: value for name, value in output.items() if name != CACHE})
+        return type(output)(**{name: value for name, value in output.items() if name != OUTPUT_CACHE})
