@@ -164,7 +164,7 @@ def test_all_bad_settings_at_once(saved: Path) -> None:
         ({"peft_type": "ADAMSS"}, "method-unsupported"),
         ({"use_qalora": True}, "method-unsupported"),
         ({"init_lora_weights": "corda"}, "method-unsupported"),
-        ({"layer_replication": [[0, 1]]}, "method-unsupported"),
+        ({"use_bdlora": True}, "method-unsupported"),
         ({"new_feature": "on"}, "adapter-config-invalid"),
         ({"r": 0}, "adapter-config-invalid"),
         ({"r": 8.5}, "adapter-config-invalid"),
