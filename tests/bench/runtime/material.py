@@ -73,7 +73,7 @@ def projects(root: Path, base: BaseIdentity) -> None:
                 )
                 card = write_card(Card(name, Version("1.0"), base, METHODS[kind]))
                 blob = batch.put([card])
-                manifest = batch.put([write_release(card, files)])
+                manifest = batch.put([write_release(blob, files)])
                 packages[name] = LockedPackage(name, Version("1.0"), "here", manifest, blob, files)
                 aliases[Alias.parse(f"a{number:02d}")] = LockedAdapter(Requirement.parse(f"{name} >=1"))
         directory = root / "project" / kind
