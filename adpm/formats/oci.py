@@ -216,35 +216,43 @@ def read_index(data: bytes, name: PackageName, source: str) -> tuple[Listing, ..
     assert root is not None  # noqa: S101 - finish has raised otherwise
     root.need("schemaVersion", _exactly(2))
     root.need("mediaType", _exactly(INDEX_TYPE))
-    entries = root.need("manifests", list_of(lambda node: _listing(node, name), most=limits.INDEX_RELEASES))
+    entries = root.need("manifests", list_of(_Listings(name), most=limits.INDEX_RELEASES))
     root.close()
     document.finish(hint="the owner of the registry can rebuild the index from its releases")
     return entries
 
 
-def _listing(node: Node, name: PackageName) -> Listing:
-    fields = node.fields()
-    manifest = _blob(fields, MANIFEST_TYPE, limits.OCI_MANIFEST_BYTES)
-    fields.need("artifactType", _exactly(ARTIFACT_TYPE))
-    listing = fields.need("annotations", lambda notes: _noted(notes, name, manifest))
-    fields.close()
-    return listing
+class _Listings:
+    """Decodes the entries of one index of the package ``name``."""
 
+    def __init__(self, name: PackageName) -> None:
+        self._name = name
+        self._requires = _embedded(requires_node)
+        self._base = _embedded(base_node)
+        self._metrics = _embedded(list_of(metric, most=limits.METRICS))
 
-def _noted(node: Node, name: PackageName, manifest: Blob) -> Listing:
-    """The listing that the annotations of a descriptor tell; those of others are ignored."""
-    notes = node.fields()
-    return Listing(
-        name=name,
-        version=notes.need(_REF, parsed(parse_version)),
-        manifest=manifest,
-        requires=notes.get(_REQUIRES, _embedded(requires_node), default=()),
-        base=notes.get(_BASE, _embedded(base_node), default=BaseIdentity(None, None, None, None)),
-        yanked=notes.get(_YANKED, lambda reason: "" if reason.value == "" else text(reason)),
-        published=notes.get(_CREATED, _time),
-        license=notes.get(_LICENSE, license_),
-        metrics=notes.get(_METRICS, _embedded(list_of(metric, most=limits.METRICS)), default=()),
-    )
+    def __call__(self, node: Node) -> Listing:
+        fields = node.fields()
+        manifest = _blob(fields, MANIFEST_TYPE, limits.OCI_MANIFEST_BYTES)
+        fields.need("artifactType", _exactly(ARTIFACT_TYPE))
+        listing = fields.need("annotations", lambda notes: self._noted(notes, manifest))
+        fields.close()
+        return listing
+
+    def _noted(self, node: Node, manifest: Blob) -> Listing:
+        """The listing that the annotations of a descriptor tell; those of others are ignored."""
+        notes = node.fields()
+        return Listing(
+            name=self._name,
+            version=notes.need(_REF, parsed(parse_version)),
+            manifest=manifest,
+            requires=notes.get(_REQUIRES, self._requires, default=()),
+            base=notes.get(_BASE, self._base, default=BaseIdentity(None, None, None, None)),
+            yanked=notes.get(_YANKED, lambda reason: "" if reason.value == "" else text(reason)),
+            published=notes.get(_CREATED, _time),
+            license=notes.get(_LICENSE, license_),
+            metrics=notes.get(_METRICS, self._metrics, default=()),
+        )
 
 
 def _time(node: Node) -> str:
@@ -260,13 +268,18 @@ def _time(node: Node) -> str:
 
 
 def _embedded(decoder: Decoder[T]) -> Decoder[T]:
-    """An annotation that is itself JSON: its faults are faults of the index."""
+    """An annotation that is itself JSON: its faults are faults of the index. Releases often say the same: once read, it
+    is known."""
+    known: dict[str, T] = {}
 
     def decode(node: Node) -> T:
-        inner = open_json(text(node).encode("utf-8"), source="its JSON", code="index-invalid", limit=limits.CARD_BYTES)
-        value = inner.root.decode(decoder)
-        if value is None or inner.faults:
-            node.fail("; ".join(map(str, inner.faults)))
-        return value
+        said = text(node)
+        if said not in known:
+            inner = open_json(said.encode("utf-8"), source="its JSON", code="index-invalid", limit=limits.CARD_BYTES)
+            value = inner.root.decode(decoder)
+            if value is None or inner.faults:
+                node.fail("; ".join(map(str, inner.faults)))
+            known[said] = value
+        return known[said]
 
     return decode
