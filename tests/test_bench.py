@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
+from tests.bench.runtime.plot import Panel, plot
 from tests.bench.runtime.report import markdown, readme_table, summary
 from tests.bench.runtime.rows import CONTENDERS, ROWS, TASKS
 
@@ -34,3 +37,16 @@ def test_a_goal_is_met_to_its_own_digits(median: float, verdict: str) -> None:
     line = f"| {title} | 1.060; 1.070 |  | {median:.3f}; 1.200 | 1.025 | {verdict} |\n"
     assert line in markdown(result)
     assert f"| {title} | 1.060 |  | {median:.3f} | 1.025: {verdict} |\n" in readme_table(result)
+
+
+def test_a_plot_puts_its_points_where_they_belong() -> None:
+    panels = [Panel("time <ms>", [(1, 10.0), (10, 100.0), (100, 1000.0)]), Panel("flat", [(1, 5.0), (2, 5.0)])]
+    root = ElementTree.fromstring(plot(panels, columns=2))  # noqa: S314 - our own
+    dots = [(float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter() if dot.tag.endswith("circle")]
+    (x1, y1), (x2, y2), (x3, y3), (_, flat1), (_, flat2) = dots
+    assert x1 < x2 < x3
+    assert y1 > y2 > y3
+    assert abs((x1 + x3) / 2 - x2) <= 0.1  # logarithmic on both axes
+    assert abs((y1 + y3) / 2 - y2) <= 0.1
+    assert flat1 == flat2
+    assert "time <ms>" in [text.text for text in root.iter() if text.tag.endswith("text")]

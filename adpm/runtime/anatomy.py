@@ -130,7 +130,8 @@ class Anatomy:
     @property
     def weight(self) -> torch.Tensor:
         """A weight of the base: its dtype and device are what adapters take."""
-        return next((p for p in self.model.parameters() if p.is_floating_point()), torch.empty(0))
+        found = next((p for p in self.model.parameters() if p.is_floating_point()), None)
+        return torch.empty(0) if found is None else found
 
     @property
     def hub_prefix(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from transformers import BertConfig, BertModel
 import adpm
 from adpm.cli.main import run
 from adpm.errors import AdpmError, BaseMismatchError, IntegrityError, NotFoundError
+from adpm.formats.lock import read_lock
 from tests.making import make_adapter
 
 
@@ -103,6 +106,20 @@ def test_the_wrong_base_is_refused_before_it_is_touched(project: Path) -> None:
     deeper = model_of(0, layers=3)
     with pytest.raises(BaseMismatchError, match="trained for 2 layers; this model has 3"):
         adpm.load(deeper, project)
+
+
+def test_every_byte_is_hashed_once_and_mapped_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+
+    def counted(data: memoryview) -> object:
+        hashed.append(len(data))
+        return hashlib.sha256(data)
+
+    monkeypatch.setattr("adpm.store.get.hashlib", SimpleNamespace(sha256=counted))
+    adpm.load(model_of(0), project)
+    packages = read_lock((project / "adapter.lock").read_bytes(), "the lock").packages.values()
+    sizes = [blob.size for package in packages for blob in (package.card, *(file.blob for file in package.files))]
+    assert sorted(hashed) == sorted(sizes)
 
 
 def test_a_damaged_object_is_never_parsed(project: Path, tmp_path: Path) -> None:
