@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_a_goal_is_met_to_its_own_digits(median: float, verdict: str) -> None:
 
 def test_a_plot_puts_its_points_where_they_belong() -> None:
     panels = [Panel("time <ms>", [(1, 10.0), (10, 100.0), (100, 1000.0)]), Panel("flat", [(1, 5.0), (2, 5.0)])]
-    root = ElementTree.fromstring(plot(panels, columns=2))  # noqa: S314 - our own
+    root = ET.fromstring(plot(panels, columns=2))  # noqa: S314 - our own
     dots = [(float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter() if dot.tag.endswith("circle")]
     (x1, y1), (x2, y2), (x3, y3), (_, flat1), (_, flat2) = dots
     assert x1 < x2 < x3
