@@ -58,14 +58,18 @@ def make_adapter(
     seed: int = 0,
     hidden: int = 32,
     layers: int = 2,
+    called: str = "task",
     **header: Any,
 ) -> Path:
-    """A Pfeiffer adapter in AdapterHub's format, with the ``adapter.yaml`` that publishes it."""
+    """A Pfeiffer adapter in AdapterHub's format, with the ``adapter.yaml`` that publishes it.
+
+    ``called``: its name in its own files.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     units = hidden // 16
     tensors: dict[str, tuple[int, ...]] = {}
     for i in range(layers):
-        prefix = f"bert.encoder.layer.{i}.output.adapters.task"
+        prefix = f"bert.encoder.layer.{i}.output.adapters.{called}"
         tensors |= {
             f"{prefix}.adapter_down.0.weight": (units, hidden),
             f"{prefix}.adapter_down.0.bias": (units,),
@@ -86,7 +90,7 @@ def make_adapter(
         "model_class": "BertModel",
         "model_name": "tiny",
         "model_type": "bert",
-        "name": "task",
+        "name": called,
         "version": "adapters.1.3.0",
     }
     (directory / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -13,10 +13,23 @@ from adpm import limits
 from adpm.formats.adapterhub import VERSION
 from adpm.formats.adapterhub_keys import close_unless_off, probability
 from adpm.formats.adapterhub_tensors import Slot
-from adpm.formats.json import open_json, pretty
+from adpm.formats.json import open_json, parse_json, pretty
 from adpm.formats.reader import Decoder, Document, Node, flag, integer, list_of, text
 
-__all__ = ["FUSIONS", "FusionConfig", "fusion_of", "fusion_slots", "read_fusion_config", "write_fusion_config"]
+__all__ = [
+    "ADAPTER_CONFIG",
+    "FUSIONS",
+    "FUSION_CONFIG",
+    "FusionConfig",
+    "fusion_of",
+    "fusion_slots",
+    "read_fusion_config",
+    "told_names",
+    "write_fusion_config",
+]
+
+ADAPTER_CONFIG: Final = "adapter_config.json"
+FUSION_CONFIG: Final = "adapter_fusion_config.json"
 
 _CODE: Final = "adapter-config-invalid"
 
@@ -107,6 +120,23 @@ def read_fusion_config(data: bytes, *, source: str) -> FusionConfig:
         model_name=model_name,
         hidden_size=hidden_size,
     )
+
+
+def told_names(files: Mapping[str, bytes | memoryview], *, source: str) -> tuple[str | None, tuple[str, ...] | None]:
+    """What a package's config calls its adapter, by which fusions know it; and for which the fusion with it was made.
+
+    None where the files say nothing of it. Raises ``DocumentError`` (``adapter-config-invalid``).
+    """
+    own: str | None = None
+    if ADAPTER_CONFIG in files:
+        value = parse_json(
+            bytes(files[ADAPTER_CONFIG]), source=f"{source}/{ADAPTER_CONFIG}", code=_CODE, limit=limits.CONFIG_BYTES
+        )
+        name = value.get("name") if isinstance(value, dict) else None
+        own = name if isinstance(name, str) else None
+    if FUSION_CONFIG not in files:
+        return own, None
+    return own, read_fusion_config(bytes(files[FUSION_CONFIG]), source=f"{source}/{FUSION_CONFIG}").names
 
 
 def fusion_value(config: FusionConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from adpm.core.release import Method
 from adpm.errors import AdapterError, DocumentError, Fault
 from adpm.formats import adapterhub_tensors as tensors
 from adpm.formats.adapterhub import AdapterHubConfig, read_adapter_config
+from adpm.formats.adapterhub_fusion import FUSION_CONFIG, read_fusion_config
 from adpm.formats.adapterhub_heads import head_slots, read_head_config
 from adpm.formats.adapterhub_methods import Bottleneck, LowRank
 from adpm.formats.json import parse_json
@@ -30,6 +31,7 @@ _CONFIG: Final = "adapter_config.json"
 _HEAD_CONFIG: Final = "head_config.json"
 _ADAPTERHUB_WEIGHTS: Final = "adapter.safetensors"
 _HEAD_WEIGHTS: Final = "model_head.safetensors"
+_FUSION_WEIGHTS: Final = "model_adapter_fusion.safetensors"
 _PEFT_WEIGHTS: Final = "adapter_model.safetensors"
 _ANY: Final = -1  # a dimension that only the model can tell
 _PLACE: Final = re.compile(r"(?:^|\.)(adapters|loras|shared_parameters|invertible_adapters)\.([^.]+)\.(.+)$")
@@ -127,6 +129,10 @@ def _adapterhub(
         _report([Fault("hidden_size", f"is {hidden}, but the base has {wide}")], f"{source}/{_CONFIG}")
     if _HEAD_CONFIG in files or _HEAD_WEIGHTS in files:
         _check_head(files, headers, hidden, source)
+    if FUSION_CONFIG in files or _FUSION_WEIGHTS in files:
+        _need(files, FUSION_CONFIG, source)
+        _need(files, _FUSION_WEIGHTS, source)
+        read_fusion_config(bytes(files[FUSION_CONFIG]), source=f"{source}/{FUSION_CONFIG}")
     return method
 
 

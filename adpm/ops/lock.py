@@ -26,7 +26,6 @@ from adpm.core.source import Source, as_wanted
 from adpm.errors import DocumentError, NoSolutionError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
-from adpm.ops.cards import cards
 from adpm.ops.changes import changes
 from adpm.ops.channels import release_of
 from adpm.ops.choose import Choice, choose, registry_pins
@@ -183,7 +182,7 @@ def _assembled(
     )
     check_names(after)
     if after.compose:
-        check_mixtures(after, cards(after.packages.values(), store, chain))
+        check_mixtures(after, store, chain)
     return after
 
 

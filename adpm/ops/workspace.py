@@ -91,7 +91,7 @@ def _matching(root: Path, pattern: str) -> Iterator[str]:
         if not (root / pattern / MANIFEST_FILE).is_file():
             raise _invalid(
                 f"the member {pattern} has no {MANIFEST_FILE}",
-                f"write one with 'adpm -C {pattern} init', or correct workspace.members",
+                f"write one with 'adpm -C {pattern} init --base MODEL', or correct workspace.members",
             )
         yield pattern
         return

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from adpm.errors import NotFoundError, UsageError
 from adpm.formats.adapterhub import AdapterHubConfig
 from adpm.formats.adapterhub_fusion import (
+    FUSION_CONFIG,
     FUSIONS,
     FusionConfig,
     fusion_of,
@@ -34,7 +35,6 @@ from adpm.runtime.weights import Buffer
 
 __all__ = ["FUSION_CONFIG", "Fusion", "new_fusion", "read_fusion", "save_fusion"]
 
-FUSION_CONFIG: Final = "adapter_fusion_config.json"
 _WEIGHTS: Final = ("model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin")
 FUSION_FILES: Final = (FUSION_CONFIG, *_WEIGHTS)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from torch import nn
 
 from adpm import limits
 from adpm.core.base import BaseIdentity
+from adpm.core.composition import Composition, blocks, leaves
 from adpm.core.files import LOCK_FILE
 from adpm.core.lock import Lock, LockedPackage
+from adpm.core.mixing import Member, fused, fusion_for
 from adpm.errors import BaseMismatchError, NotFoundError, UsageError
+from adpm.formats.adapterhub_fusion import told_names
 from adpm.formats.card import read_card
 from adpm.formats.lock import read_lock
 from adpm.runtime.adapters import Adapters, attach
@@ -24,6 +27,7 @@ from adpm.store.store import Store
 __all__ = ["load"]
 
 DEFAULT = "default"
+Files = dict[str, memoryview]
 
 
 def load(
@@ -104,13 +108,17 @@ def _base(lock: Lock, identity: BaseIdentity, wanted: str | None, path: Path) ->
 
 
 def _put_on(handle: Adapters, lock: Lock, store: Store, identity: BaseIdentity, base: str | None) -> None:
-    names = dict(lock.names(base))
+    names, members = dict(lock.names(base)), dict[str, Member]()
     for name, package in names.items():
         what = f"{package.name} {package.version}"
         card = read_card(bytes(store.map(package.card)), f"the card of {what}")
         _check(card.base, identity, what)
-        handle.read_files(_files(package, store), name, source=what)
-    handle.compositions.update({name: c for name, c in lock.compose.items() if base in lock.bases_of(c)})
+        files = _files(package, store)
+        handle.read_files(files, name, source=what)
+        members[name] = Member(card.method, None, *told_names(files, source=what))
+    compose = {name: c for name, c in lock.compose.items() if base in lock.bases_of(c)}
+    handle.compositions.update(compose)
+    _put_fusions(handle, compose, members, lambda name: _files(names[name], store))
     aliases = [str(alias) for alias, adapter in lock.adapters.items() if adapter.base == base]
     named = next((name for name in (DEFAULT, base) if name in handle.compositions), None)
     if named is not None:
@@ -119,7 +127,19 @@ def _put_on(handle: Adapters, lock: Lock, store: Store, identity: BaseIdentity, 
         handle.activate(aliases[0])
 
 
-def _files(package: LockedPackage, store: Store) -> dict[str, memoryview]:
+def _put_fusions(
+    handle: Adapters, compose: Mapping[str, Composition], members: Mapping[str, Member], files: Callable[[str], Files]
+) -> None:
+    """Read the weights of what the compositions fuse, where a package brings them; others are still to be made."""
+    for composition in compose.values():
+        order = dict.fromkeys([*leaves(composition), *sorted(members)])
+        for block in blocks(composition):
+            found = fusion_for(block, members.__getitem__, order) if block.kind == "fuse" else None
+            if found is not None:
+                handle.read_fusion_files(files(found), fused(block), source=f"the fusion that comes with {found}")
+
+
+def _files(package: LockedPackage, store: Store) -> Files:
     return {file.path: store.map(file.blob) for file in package.files}
 
 

@@ -246,3 +246,41 @@ def test_a_member_of_a_workspace_loads_its_part(project: Path, monkeypatch: pyte
         with pytest.raises(NotFoundError, match="is in no member of the workspace") as caught:
             adpm.load(model_of(0), place)
         assert str(project / "models/sst") in (caught.value.hint or "")
+
+
+def test_a_fusion_comes_with_a_package(project: Path, tmp_path: Path) -> None:
+    """AdapterHub's fusion files beside an adapter: locked for the adapters that they name, loaded for `fuse`."""
+    made = {}
+    for seed, name in enumerate(("ner", "pos", "tag"), 3):
+        made[name] = make_adapter(tmp_path / name, f"x/{name}", base=tmp_path / "base", called=name, seed=seed)
+    handle = adpm.attach(model_of(0))
+    for name in ("ner", "pos"):
+        handle.read(made[name], name)
+    handle.add_fusion(["ner", "pos"], generator=torch.Generator().manual_seed(1))
+    handle.save_fusion(["ner", "pos"], made["pos"])
+    handle.activate("fuse(ner, pos)")
+    truth = states(handle.model)
+    for directory in made.values():
+        call("publish", directory, "--registry", tmp_path / "registry")
+    manifest = json.loads((project / "adapter.yaml").read_text(encoding="utf-8"))
+    manifest["adapters"] = {"a": "x/ner", "b": "x/pos", "c": "x/tag"}
+
+    def compose(text: str, status: int = 0) -> None:
+        manifest["compose"] = {"default": text}
+        (project / "adapter.yaml").write_text(json.dumps(manifest), encoding="utf-8")
+        with pytest.raises(SystemExit) as exit_:
+            run(["-C", str(project), "lock"])
+        assert exit_.value.code == status
+
+    compose("fuse(b, a)", 1)
+    compose("fuse(a, b, c)", 1)
+    compose("fuse(a, b)")
+    call("-C", project, "install")
+    model = model_of(0)
+    loaded = adpm.load(model, project)
+    assert str(loaded.active) == "fuse(a, b)"
+    assert torch.equal(states(model), truth)
+    (made["tag"] / "adapter_fusion_config.json").write_text('{"adapter_names": 3}', encoding="utf-8")
+    with pytest.raises(SystemExit) as exit_:
+        run(["publish", str(made["tag"]), "--registry", str(tmp_path / "registry")])
+    assert exit_.value.code == 1
