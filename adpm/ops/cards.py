@@ -16,7 +16,7 @@ from adpm.registry.chain import Chain
 from adpm.store.parallel import in_parallel
 from adpm.store.store import Batch, Store
 
-__all__ = ["bring", "cards"]
+__all__ = ["bring", "card_at_hand", "cards"]
 
 
 def cards(packages: Iterable[LockedPackage], store: Store, chain: Callable[[], Chain] | None) -> dict[str, Card]:
@@ -27,6 +27,11 @@ def cards(packages: Iterable[LockedPackage], store: Store, chain: Callable[[], C
     packages = list(packages)
     bring([(package, "card", package.card) for package in packages], store, chain)
     return {package.key: _card(package, store) for package in packages}
+
+
+def card_at_hand(package: LockedPackage, store: Store) -> Card | None:
+    """The card of a package, if the store has it."""
+    return _card(package, store) if store.has(package.card) else None
 
 
 def bring(wanted: Iterable[tuple[LockedPackage, str, Blob]], store: Store, chain: Callable[[], Chain] | None) -> None:

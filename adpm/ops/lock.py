@@ -19,13 +19,14 @@ from adpm.core.lock import Lock, LockedAdapter, LockedMember, LockedPackage, pac
 from adpm.core.metrics import spell
 from adpm.core.moment import moment_of
 from adpm.core.names import Alias, Channel, Digest, PackageName
-from adpm.core.release import Listing
+from adpm.core.release import Card, Listing
 from adpm.core.requirement import Requirement
 from adpm.core.settings import connections
 from adpm.core.source import Source, as_wanted
-from adpm.errors import DocumentError, NoSolutionError, UsageError
+from adpm.errors import DocumentError, NetworkError, NoSolutionError, NotFoundError, RegistryError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
+from adpm.ops.cards import cards
 from adpm.ops.changes import changes
 from adpm.ops.channels import release_of
 from adpm.ops.choose import Choice, choose, registry_pins
@@ -96,16 +97,24 @@ def _settled(
     """The lock out of two sides; ``changes`` are those to our side."""
     bases = conflict.known_bases(project_bases(project))
     before = replace(conflict.ours, packages=conflict.preferred())
+    chain = None if offline else (lambda: open_chain(project))
     try:
-        packages = conflict.chosen(project, bases)
+        packages = conflict.chosen(project, bases, lambda package: _card_told(package, store, chain))
     except NoSolutionError:
         after = _resolved(project, store, before, offline=offline, now=now, listener=listener)
     else:
-        chain = None if offline else (lambda: open_chain(project))
         after = _assembled(
             project, store, chain=chain, bases=bases, direct={}, packages=packages, moment=conflict.moment()
         )
     return _told(conflict.ours, after, listener)
+
+
+def _card_told(package: LockedPackage, store: Store, chain: Callable[[], Chain] | None) -> Card | None:
+    """The card of what a side of a conflict has locked; None where it can't be had."""
+    try:
+        return cards([package], store, chain)[package.key]
+    except (NetworkError, NotFoundError, RegistryError):
+        return None
 
 
 def _told(before: Lock | None, after: Lock, listener: Listener) -> Locked:

@@ -8,7 +8,7 @@ counting as locked. No registry is asked. Which side is "ours" makes no differen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -17,16 +17,20 @@ from packaging.version import Version
 
 from adpm.core.base import BaseIdentity
 from adpm.core.files import LOCK_FILE
-from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.licenses import allowed
+from adpm.core.lock import Lock, LockedAdapter, LockedPackage, package_key
 from adpm.core.manifest import Manifest, Wanted
 from adpm.core.names import Alias, Channel, Digest, PackageName
-from adpm.core.release import Listing
+from adpm.core.release import Card, Listing
 from adpm.core.requirement import Requirement
+from adpm.core.rules import Rules
 from adpm.errors import DocumentError, NoSolutionError, NotFoundError
 from adpm.formats.conflict import split
 from adpm.formats.lock import read_lock, write_lock
+from adpm.ops.cards import card_at_hand
 from adpm.ops.choose import Choice, choose, registry_pins
 from adpm.ops.project import Project
+from adpm.store.store import Store
 
 __all__ = ["Merge", "merge_locks", "read_conflict"]
 
@@ -72,32 +76,64 @@ class Merge:
                 out[wanted.alias] = other
         return out
 
-    def chosen(self, project: Project, bases: Bases) -> dict[str, LockedPackage]:
+    def chosen(
+        self, project: Project, bases: Bases, card: Callable[[LockedPackage], Card | None]
+    ) -> dict[str, LockedPackage]:
         """One release of each package that ``project`` needs, out of the two sides.
 
         A side counts only if it was locked with the project's rules, and for each base if it was locked for that; a
-        package only from the registry that the manifest names for it. Raises ``NoSolutionError``: the sides alone
-        have no answer, the registries and the direct sources may have one.
+        package only from the registry that the manifest names for it, and if its license and its scores will do: those
+        of what a side locked under the same policy and floors do, else ``card`` tells; None where it is not at hand.
+        Raises ``NoSolutionError``: the sides alone have no answer, the registries and the direct sources may have one.
         """
         if any(not isinstance(wanted.requirement, Requirement) for wanted in project.manifest.adapters):
             raise NoSolutionError("no-solution", "what direct sources hold is not in the lock")
-        if any(wanted.where for wanted in project.manifest.adapters):
-            raise NoSolutionError("no-solution", "which scores releases have is not in the lock")
-        # A side that counts was locked with the same policy: all in it is allowed.
+        # What is held has been judged already.
         rules = replace(project.manifest.rules, licenses=None)
-        lenient = replace(project, manifest=replace(project.manifest, rules=rules))
-        before = replace(self.ours, adapters=self._asked(project), packages=self.preferred())
+        adapters = tuple(replace(wanted, where=()) for wanted in project.manifest.adapters)
+        lenient = replace(project, manifest=replace(project.manifest, rules=rules, adapters=adapters))
+        preferred = self.preferred()
+        before = replace(self.ours, adapters=self._asked(project), packages=preferred)
         pins, packages = registry_pins(project), {}
         for name, base in bases.items():
-            held = _Held()
+            held, unknown = _Held(), False
             for side in (self.ours, self.theirs):
-                if _base(side, name) == base and not any(project.manifest.rules.differences(side.rules)):
+                if _base(side, name) == base and not any(rules.differences(replace(side.rules, licenses=None))):
                     for package in side.packages.values():
                         if package.base == name and pins.get(package.name, package.registry) == package.registry:
-                            held.add(package)
+                            will_do = _will_do(package, side, project, card)
+                            unknown |= will_do is None
+                            if will_do:
+                                held.add(package)
             for choice in choose(lenient, held, {}, {name: base}, before=before, update=None, moment=None):
                 packages[choice.key] = held.entry(choice)
+                if unknown and preferred.get(choice.key) != packages[choice.key]:
+                    raise NoSolutionError("no-solution", "licenses and scores of some releases are not in the lock")
         return dict(sorted(packages.items()))
+
+
+def _will_do(
+    package: LockedPackage, side: Lock, project: Project, card: Callable[[LockedPackage], Card | None]
+) -> bool | None:
+    """Whether a release has a license that is allowed and the scores that are asked for; None where that is not known.
+
+    What a side locked has what that side asked for, and a license that it allowed.
+    """
+    allow = project.manifest.rules.licenses
+    had = {floor for adapter in side.adapters.values() if adapter.key == package.key for floor in adapter.where}
+    floors = {
+        floor
+        for wanted in project.manifest.adapters
+        if isinstance(wanted.requirement, Requirement)
+        and package_key(wanted.requirement.name, wanted.base, wanted.slot) == package.key
+        for floor in wanted.where
+    }
+    if floors <= had and (allow is None or (side.rules.licenses is not None and {*side.rules.licenses} <= {*allow})):
+        return True
+    told = card(package)
+    if told is None:
+        return None
+    return (allow is None or allowed(told.license, allow)) and all(floor.holds(told.metrics) for floor in floors - had)
 
 
 def _base(side: Lock, name: str | None) -> BaseIdentity | None:
@@ -153,12 +189,12 @@ def _read_ancestor(data: bytes) -> Lock | None:
         return None
 
 
-def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
+def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes, store: Store) -> bytes:
     """The lock in which the changes of both sides are together, as git's merge driver wants it.
 
     ``ancestor`` is empty where both sides added the file. All of the lock is merged, for the manifest is not at hand
-    while git merges. Raises ``NoSolutionError`` (``merge-conflict``) where both sides changed the same thing, or need
-    what is in neither; ``DocumentError`` for a side that is no lock.
+    while git merges; of cards those in ``store`` count. Raises ``NoSolutionError`` (``merge-conflict``) where both
+    sides changed the same thing, or need what is in neither; ``DocumentError`` for a side that is no lock.
     """
     merge = Merge(
         read_lock(ours, f"{LOCK_FILE} (our side)"),
@@ -176,7 +212,9 @@ def merge_locks(ancestor: bytes, ours: bytes, theirs: bytes) -> bytes:
         )
     bases: dict[str | None, BaseIdentity | None] = {str(name): base for name, base in together.bases.items()}
     try:
-        packages = merge.chosen(_project(together), bases or {None: together.base})
+        packages = merge.chosen(
+            _project(together), bases or {None: together.base}, lambda package: card_at_hand(package, store)
+        )
     except NoSolutionError as error:
         raise NoSolutionError(
             "merge-conflict",
@@ -211,18 +249,22 @@ def _declared(merge: Merge, clashes: list[str]) -> Lock:
     """Everything but the packages, merged by alias and name; what can't be merged is told in ``clashes``."""
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(Lock) if field.name != "packages"):
-        ours, theirs = getattr(merge.ours, name), getattr(merge.theirs, name)
-        before = None if merge.base is None else getattr(merge.base, name)
-        whole = not isinstance(ours, Mapping)
-        merged = _merged(
-            {"": before} if whole else before,
-            {"": ours} if whole else ours,
-            {"": theirs} if whole else theirs,
-            max if name == "before" else _Clash,
-        )
+        ours, theirs = _parts(getattr(merge.ours, name)), _parts(getattr(merge.theirs, name))
+        before = None if merge.base is None else _parts(getattr(merge.base, name))
+        merged = _merged(before, ours, theirs, max if name == "before" else _Clash)
         clashes += [f"{name}.{key}".rstrip(".") for key, value in merged.items() if isinstance(value, _Clash)]
-        values[name] = merged.get("") if whole else merged
+        if isinstance(getattr(merge.ours, name), Rules):
+            values[name] = Rules(**merged)
+        else:
+            values[name] = merged if isinstance(getattr(merge.ours, name), Mapping) else merged.get("")
     return replace(merge.ours, **values)
+
+
+def _parts(value: object) -> Mapping[Any, Any]:
+    """What is merged by itself: each entry of a mapping, each of the rules, anything else as a whole."""
+    if isinstance(value, Rules):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return value if isinstance(value, Mapping) else {"": value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,3 +333,105 @@ def test_files_named_like_options_are_files(begun: Workplace, monkeypatch: pytes
         (begun.project / name).write_text(begun.read("adapter.lock"), encoding="utf-8")
     begun.adpm("merge-driver", "--", "--help", "-q", "--diff3")
     assert (begun.project / "-q").read_text(encoding="utf-8") == begun.read("adapter.lock")
+
+
+def scored(work: Workplace, name: str, version: str, accuracy: float, license_: str = "MIT") -> None:
+    work.publish(
+        name, version, metrics=[{"name": "accuracy", "value": accuracy}], license=license_, seed=int(accuracy * 100)
+    )
+
+
+@pytest.fixture
+def chosen(begun: Workplace) -> Workplace:
+    """A project that asks for a score and for licenses."""
+    scored(begun, "text/sst", "1.0", 0.9)
+    scored(begun, "text/ner", "1.0", 0.9)
+    write_choice(begun, floor="accuracy >= 0.9", licenses=["MIT"])
+    begun.adpm("lock")
+    return begun
+
+
+def write_choice(work: Workplace, *, floor: str, licenses: list[str], also: str | None = None) -> None:
+    lines = ["base: {path: ../base}", "registries: [{name: here, url: ../registry}]"]
+    lines += [f"licenses: {json.dumps({'allow': licenses})}", "adapters:"]
+    lines += [f"  sst: {json.dumps({'package': 'text/sst', 'where': floor})}", *([f"  also: {also}"] if also else [])]
+    (work.project / "adapter.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("driver", [True, False])
+@pytest.mark.parametrize("cards", [True, False])
+def test_scores_and_licenses_do_not_stand_in_the_way(chosen: Workplace, *, driver: bool, cards: bool) -> None:
+    """One side raises the floor, the other adds an adapter and allows another license."""
+    repository = Repository(chosen, "diff3")
+    if driver:
+        repository.drive()
+        repository.commit("attributes")
+        repository.git("branch", "-f", "other")
+    repository.git("switch", "-q", "other")
+    scored(chosen, "text/ner", "1.1", 0.8, "Apache-2.0")
+    write_choice(chosen, floor="accuracy >= 0.9", licenses=["Apache-2.0", "MIT"], also="text/ner")
+    chosen.adpm("lock")
+    repository.commit("ner")
+    repository.git("switch", "-q", "main")
+    scored(chosen, "text/sst", "1.1", 0.95)
+    write_choice(chosen, floor="accuracy >= 0.92", licenses=["MIT"])
+    chosen.adpm("lock")
+    repository.commit("better")
+    without_registry(chosen)
+    if not cards:
+        store = chosen.root / "home"
+        assert store.is_dir()
+        store.rename(chosen.root / "away")
+    said = repository.git("merge", "other", status=1)
+    assert "adapter.yaml" in said
+    write_choice(chosen, floor="accuracy >= 0.92", licenses=["Apache-2.0", "MIT"], also="text/ner")
+    if driver:
+        assert "error[" not in said
+    else:
+        chosen.adpm("lock", "--offline")
+    assert repository.versions() == {"text/ner": "1.1", "text/sst": "1.1"}
+    chosen.adpm("lock", "--locked")
+
+
+def test_a_release_that_the_merged_rules_refuse_is_not_taken(chosen: Workplace) -> None:
+    """One side forbids the license of what the other side adds: only cards tell, and then only registries help."""
+    repository = Repository(chosen)
+    repository.drive()
+    repository.commit("attributes")
+    repository.git("branch", "-f", "other")
+    repository.git("switch", "-q", "other")
+    scored(chosen, "text/ner", "1.1", 0.8)
+    write_choice(chosen, floor="accuracy >= 0.9", licenses=["MIT"], also="text/ner")
+    chosen.adpm("lock")
+    repository.commit("ner")
+    repository.git("switch", "-q", "main")
+    scored(chosen, "text/sst", "1.1", 0.91, "ISC")
+    write_choice(chosen, floor="accuracy >= 0.9", licenses=["ISC"])
+    chosen.adpm("lock")
+    repository.commit("isc")
+    said = repository.git("merge", "other", status=1)
+    assert "error[merge-conflict]" in said
+    write_choice(chosen, floor="accuracy >= 0.9", licenses=["ISC"], also="text/ner")
+    assert "text/ner" in chosen.refused("no-solution", "lock")
+    scored(chosen, "text/ner", "1.2", 0.7, "ISC")
+    chosen.adpm("lock")
+    assert repository.versions() == {"text/ner": "1.2", "text/sst": "1.1"}
+
+
+def test_rules_are_merged_one_by_one(chosen: Workplace) -> None:
+    repository = Repository(chosen)
+    repository.drive()
+    repository.commit("attributes")
+    repository.git("branch", "-f", "other")
+    repository.git("switch", "-q", "other")
+    manifest = chosen.read("adapter.yaml")
+    repository.settle(manifest.replace("adapters:", "exclude: [x/y]\nadapters:"))
+    chosen.adpm("lock")
+    repository.commit("exclude")
+    repository.git("switch", "-q", "main")
+    repository.settle(manifest.replace("licenses:", "resolution: lowest\nlicenses:"))
+    chosen.adpm("lock")
+    repository.commit("lowest")
+    said = repository.git("merge", "other", status=1)
+    assert "error[merge-conflict]" in said  # each side was locked with other rules: the registries have to say
+    assert "changed the same thing" not in said

@@ -15,6 +15,7 @@ from adpm.errors import AdpmError
 from adpm.ops.merge import merge_locks
 from adpm.store.durable import replace
 from adpm.store.files import read_bounded
+from adpm.store.store import Store
 
 _CONFLICT: Final = 1  # what git takes for "there are conflicts", and everything above 128 for "stop the merge"
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -38,7 +39,7 @@ def command(ctx: click.Context, ancestor: Path, ours: Path, theirs: Path, name: 
     files = [path.absolute() for path in (ours, ancestor, theirs)]
     one, old, other = (read_bounded(path, limits.LOCK_BYTES) for path in files)
     try:
-        merged = merge_locks(old, one, other)
+        merged = merge_locks(old, one, other, Store.default())
     except AdpmError as error:
         output.error(error)
         output.say(f"{name} keeps git's conflict: settle adapter.yaml, run 'adpm lock', then 'git add {name}'")
