@@ -15,7 +15,7 @@ from adpm.core.composition import Block, Composition, Rows, leaves
 from adpm.errors import CompositionError, NotFoundError
 from adpm.runtime.adapter import Adapter, anatomy_of
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
-from adpm.runtime.attention import attention_acts, check_even
+from adpm.runtime.attention import attention_acts, fitting_acts
 from adpm.runtime.division import Division
 from adpm.runtime.fusion import Fusion
 from adpm.runtime.hooks import Act, Plan, Point, plan_of
@@ -100,7 +100,7 @@ def make_plan(
     placed = {name: place(composition, own.get, numbers.of(name)) for name, own in parts.prefixes.items()}
     prefixes = {name: chain for name, chain in placed.items() if chain is not None}
     if prefixes:
-        check_even(prefixes, anatomy)
+        acts += fitting_acts(prefixes, anatomy)
     for name, chain in prefixes.items():
         acts += attention_acts(name, chain, anatomy)
         if widening is not None and has_parallel(chain):

@@ -20,7 +20,7 @@ ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2
 # The methods, models and compositions that must pass; everything else may be reported as not yet supported.
 MODEL_TYPES: Final = set(SMALL)
 ARCHITECTURES: Final = {None, "lora", "mtl_lora", "prefix_tuning", "prompt_tuning", "reft"}
-NO_PREFIX: Final = {"deberta", "deberta-v2"}  # whose attention has relative positions of its own and no cache
+NO_PREFIX: Final = set[str]()
 PEFT_REFUSED: Final = ("use_bdlora", "use_qalora")
 PEFT_KINDS: Final = {
     "ADALORA",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import adpm
-from adpm.errors import AdapterError, CompositionError
+from adpm.errors import CompositionError
 from tests.parity.peers.small import SMALL, model_inputs, tensors_of
 from tests.runtime.models import inputs, make, randomise
 
@@ -80,7 +80,10 @@ def test_what_has_no_meaning_is_refused(composition: str) -> None:
     assert "rows" in (error.value.hint or "")
 
 
-@pytest.mark.parametrize("family", ["distilbert", "vit", "beit", "clip_text_model", "clip_vision_model"])
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # what DeBERTa's module does when imported
+@pytest.mark.parametrize(
+    "family", ["distilbert", "vit", "beit", "clip_text_model", "clip_vision_model", "deberta", "deberta-v2"]
+)
 def test_it_acts_where_attention_takes_no_cache(family: str) -> None:
     torch.manual_seed(1)
     small = SMALL[family]
@@ -106,19 +109,37 @@ def test_it_acts_where_attention_takes_no_cache(family: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # what DeBERTa's module does when imported
-def test_an_attention_with_relative_positions_of_its_own_is_refused() -> None:
-    handle = adpm.attach(SMALL["deberta-v2"].model())
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_text_that_leaves_no_distance_for_a_prefix_is_refused(shared: bool) -> None:
+    """DeBERTa tells no more positions apart than it has; v2 with and without layers that make both kinds of keys."""
+    model = SMALL["deberta-v2"].model(max_position_embeddings=40, max_relative_positions=8, share_att_key=shared)
+    handle = adpm.attach(model)
     handle.add("x", "prefix_tuning_flat", prefix_length=3)
-    with pytest.raises(AdapterError) as error:
-        handle.activate("x")
-    assert error.value.code == "family-unsupported"
-
-
-def test_layers_that_share_a_bias_of_positions_need_prefixes_alike() -> None:
-    handle = adpm.attach(SMALL["t5"].model())
-    handle.add("x", "prefix_tuning_flat", prefix_length=3)
-    handle.add("y", "prefix_tuning_flat", prefix_length=3, leave_out=[1])
     handle.activate("x")
-    with pytest.raises(CompositionError) as error:
-        handle.activate("y")
-    assert error.value.code == "composition-unsupported"
+    text = inputs(2, 9)["input_ids"]
+    with torch.no_grad():
+        assert model(input_ids=text[:, :8])[0].shape[1] == 8
+        with pytest.raises(CompositionError) as error:
+            model(input_ids=text)
+    assert error.value.code == "composition-misfit"
+
+
+def test_layers_that_share_a_bias_of_positions_may_have_prefixes_or_not() -> None:
+    """A layer of T5's with other columns than the one before it has no bias, as in the peer: parity is tested there."""
+    model = SMALL["t5"].model("ForConditionalGeneration")
+    handle = adpm.attach(model)
+    handle.add("x", "prefix_tuning_flat", prefix_length=3, leave_out=[1, 2])
+    torch.manual_seed(2)
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.5)
+    text = {"input_ids": inputs(2, 9)["input_ids"], "do_sample": False, "max_new_tokens": 5, "min_new_tokens": 5}
+    with torch.no_grad():
+        bare = model.generate(**text)
+        handle.activate("x")
+        found = model.generate(**text)
+        assert torch.equal(model.generate(**text, use_cache=False), found)
+        handle.activate("skip(x: 0, 1, 2, 3)")
+        assert torch.equal(model.generate(**text), bare)
+        handle.activate(None)
+        assert torch.equal(model.generate(**text), bare)
+    assert not torch.equal(found, bare)

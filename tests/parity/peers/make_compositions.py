@@ -14,6 +14,7 @@ import argparse
 import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +153,8 @@ def randomise_adapters(model: Any) -> None:
             parameter.data = 1.0 + noise if ones or name.endswith(".m.weight") else noise
 
 
-def fixture(out: Path, number: int, rng: random.Random, *, prefixes: bool) -> None:
-    family = rng.choice(FOUR)
+def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str], *, prefixes: bool) -> None:
+    family = rng.choice(families)
     word = SMALL[family].word
     base_dir = out / "bases" / f"adapters-{family}-{number}"
     base = SMALL[family].model()
@@ -236,6 +237,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--prefixes", action="store_true")
+    parser.add_argument("--families", nargs="+", default=FOUR)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity(40)
@@ -243,7 +245,7 @@ def main() -> None:
         seed = arguments.seed * 1000 + number
         torch.manual_seed(seed)
         try:
-            fixture(arguments.out, number, random.Random(seed), prefixes=arguments.prefixes)
+            fixture(arguments.out, number, random.Random(seed), arguments.families, prefixes=arguments.prefixes)
         except Exception as error:  # noqa: BLE001 - whatever it is, the peer can't run the case
             sys.stderr.write(f"{number}: the peer fails: {type(error).__name__} {str(error)[:100]}\n")
 

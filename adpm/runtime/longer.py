@@ -1,0 +1,102 @@
+"""Prefixes in an attention that takes no cache (DistilBERT, ViT, BEiT, CLIP): as many positions more at its front.
+
+What its projections make of these is replaced, and what comes out at them is cut off. Their own rows cost what n tokens
+cost. Source: ``adapters`` 1.3.0, ``methods/prefix_tuning.py`` and ``models/*/modeling_*.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adpm.runtime.hooks import Capture
+from adpm.runtime.masks import is_eager, longer_mask, scores_of, with_scores
+from adpm.runtime.methods.calls import Call
+from adpm.runtime.prefixes import Run
+
+__all__ = ["ADDED", "Longer", "replaced"]
+
+_INPUTS: Final = ("hidden_states", "query", "key", "value")
+# Added to the scores, positions x positions: what a module without a cache may get.
+ADDED: Final = ("attention_mask", "mask", "causal_attention_mask", "relative_position_bias", "position_bias")
+
+
+class Longer:
+    """Around an attention module without a cache: as many positions more as there are columns."""
+
+    def __init__(self, run: Run, call: Call, mask: str | None, model_type: str) -> None:
+        self.run, self.call, self.mask, self.model_type = run, call, mask, model_type
+        self.keys, self.values, self.count, self.bias = Capture(), Capture(), Capture(), Capture()
+        self.bias_count = Capture()
+
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        named = self.call.named(args, kwargs)
+        x = named[self.call.names[0]]
+        front = self.run(x, None)
+        if front is None:
+            return None
+        self.keys.put(front.keys)
+        self.values.put(front.values)
+        self.count.put(front.count)
+        self.bias.put(front.count)
+        masks = [word for word in ADDED if isinstance(named.get(word), Tensor)]
+        causal = bool(named.get("is_causal")) and not masks
+        scores = scores_of(front, *self._filled(module, given=bool(masks) or causal), x.dtype)
+        for word in masks:
+            named[word] = longer_mask(named[word], front.count)
+        if not masks and scores is not None and self.mask is not None:
+            whole = torch.ones(2 * (front.count + x.shape[1],), dtype=torch.bool, device=x.device)
+            named[self.mask] = (whole.tril() if causal else whole)[None, None]
+            masks = [self.mask]
+        if masks and scores is not None:
+            named[masks[0]] = with_scores(named[masks[0]], scores, x)
+        longer = functional.pad(x, (0, 0, front.count, 0))
+        inputs: dict[str, Any] = {word: longer for word in _INPUTS if word in self.call and word in named}
+        return (), {**named, **inputs}
+
+    def _filled(self, module: nn.Module, *, given: bool) -> tuple[float, float]:
+        """What the peer adds to the scores of a prefix, and of what it is filled up with.
+
+        DistilBERT's eager mask is one of ones and zeros; under SDPA it is added, and the peer's prefix gets a one.
+        """
+        if self.model_type in ("vit", "beit") or not given:
+            return 0.0, 0.0
+        if self.model_type != "distilbert":
+            return 0.0, 1.0
+        return (0.0, -torch.inf) if is_eager(module) else (1.0, 0.0)
+
+    def after_keys(self, linear: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
+        return replaced(output, self.keys.take())
+
+    def after_values(self, linear: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
+        return replaced(output, self.values.take())
+
+    def before_bias(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
+        """BEiT's own bias in transformers 4 is asked for the size that it would interpolate to."""
+        count = self.bias.take()
+        self.bias_count.put(count)
+        return args, {**kwargs, "dim_size": kwargs["dim_size"] - count} if count else kwargs
+
+    def after_bias(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
+        count = self.bias_count.take()
+        return functional.pad(output, (count, 0, count, 0)) if count else output
+
+    def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
+        count = self.count.take()
+        if count is None:
+            return None
+        if isinstance(output, Tensor):
+            return output[:, count:]
+        weights = (w[:, :, count:] if isinstance(w, Tensor) and w.dim() == 4 else w for w in output[1:])
+        return (output[0][:, count:], *weights)
+
+
+def replaced(output: Tensor, columns: Tensor | None) -> Tensor:
+    """``output``, rows x positions x features, with ``columns``, rows x heads x n x head size, as its first n."""
+    if columns is None:
+        return output
+    flat = columns.transpose(1, 2).flatten(2)
+    return torch.cat((flat.to(output.dtype), output[:, flat.shape[1] :]), dim=1)
