@@ -52,10 +52,7 @@ METHODS: Final[Mapping[str, Rule]] = {
         _LINEAR,
     ),
     **dict.fromkeys(("reft", "loreft", "noreft", "direft"), _HIDDEN),
-    "adaption_prompt": Method(
-        "its prompts are attended to in every row and position",
-        frozenset({"fuse", "split", "average", "parallel", "batch"}),
-    ),
+    "adaption_prompt": Rule("its prompts are attended to in every row and position", _WHOLE),
     "prefix_tuning": _PREFIX,
     **dict.fromkeys(("prompt_tuning", "p_tuning", "multitask_prompt_tuning", "cpt"), _PROMPT),
 }

@@ -76,7 +76,7 @@ def _empty(draw: st.DrawFn, lines: list[tuple[str, str]], section: str, brackets
 
 def _adapters(draw: st.DrawFn, lines: list[tuple[str, str]], tail: str) -> None:
     aliases = draw(st.lists(st.sampled_from(_ALIASES), max_size=3, unique=True))
-    values = [draw(st.sampled_from(_REQUIREMENTS)) for _ in aliases]
+    values = draw(st.permutations(_REQUIREMENTS))[: len(aliases)]  # no two alike: which lines went must be clear
     style = draw(st.sampled_from(["block", "flow", "flow lines"]))
     if not aliases:
         _empty(draw, lines, "adapters", "{}", tail)
