@@ -28,8 +28,8 @@ class Rules:
     """``overrides`` and ``exclude`` amend what releases require; the project's own adapters stay as they are.
 
     ``exclude``: packages that no release requires, whatever its card says. ``resolution``: which of the releases that
-    will do is preferred. ``exclude_newer``: a cutoff in canonical form (see ``moment``). ``licenses``: those that are
-    allowed (see ``licenses``); None: any.
+    will do is preferred. ``exclude_newer``: a cutoff in canonical form (see ``moment``); ``exclude_undated``: whether
+    that shuts out what has no time as well. ``licenses``: those that are allowed (see ``licenses``); None: any.
     """
 
     overrides: tuple[Override, ...] = ()  # sorted by name, no package twice
@@ -37,6 +37,7 @@ class Rules:
     resolution: Resolution = "highest"
     exclude_newer: str | None = None
     licenses: tuple[str, ...] | None = None  # sorted, each once
+    exclude_undated: bool = True
 
     def amended(self, requires: Iterable[Requirement]) -> tuple[Requirement, ...]:
         """What a release requires in this project, in the order of ``requires``."""
@@ -56,8 +57,14 @@ class Rules:
             yield f"the resolution is {self.resolution}; the lock has {locked.resolution}"
         if self.exclude_newer != locked.exclude_newer:
             yield f"exclude-newer is {self.exclude_newer or 'not set'}; the lock has {locked.exclude_newer or 'none'}"
+        if self.exclude_undated != locked.exclude_undated:
+            yield f"exclude-undated is {_flag(self.exclude_undated)}; the lock has {_flag(locked.exclude_undated)}"
         if self.licenses != locked.licenses:
             yield f"licenses that are allowed are {_listed(self.licenses)}; the lock has {_listed(locked.licenses)}"
+
+
+def _flag(value: object) -> str:
+    return "true" if value else "false"
 
 
 def _listed(licenses: tuple[str, ...] | None) -> str:

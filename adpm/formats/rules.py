@@ -9,7 +9,7 @@ from adpm.core.names import PackageName
 from adpm.core.requirement import Requirement
 from adpm.core.rules import RESOLUTIONS, Override, Rules
 from adpm.formats.card import license_
-from adpm.formats.reader import Fields, Node, list_of, one_of, parsed
+from adpm.formats.reader import Fields, Node, flag, list_of, one_of, parsed
 
 __all__ = ["rules_fields", "rules_value"]
 
@@ -22,6 +22,7 @@ def rules_fields(fields: Fields) -> Rules:
         resolution=fields.get("resolution", one_of(*RESOLUTIONS), default="highest"),
         exclude_newer=fields.get("exclude-newer", parsed(cutoff)),
         licenses=fields.get("licenses", _licenses),
+        exclude_undated=fields.get("exclude-undated", flag, default=True),
     )
     for name in rules.exclude or ():
         if any(override.requirement.name == name for override in rules.overrides or ()):
@@ -40,6 +41,8 @@ def rules_value(rules: Rules) -> dict[str, Any]:
         out["resolution"] = rules.resolution
     if rules.exclude_newer is not None:
         out["exclude-newer"] = rules.exclude_newer
+    if not rules.exclude_undated:
+        out["exclude-undated"] = False
     if rules.licenses is not None:
         out["licenses"] = {"allow": list(rules.licenses)}
     return out

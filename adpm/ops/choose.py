@@ -229,6 +229,7 @@ def _problem(project: Project, wanted: Sequence[_Line], slots: Collection[Packag
         exclude=frozenset(rules.exclude),
         order=rules.resolution,
         licenses=rules.licenses,
+        exclude_undated=rules.exclude_undated,
     )
 
 

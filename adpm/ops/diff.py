@@ -171,6 +171,8 @@ def _rules_words(rules: Rules) -> str | None:
         "exclude": ", ".join(rules.exclude),
         "resolution": "" if rules.resolution == Rules().resolution else rules.resolution,
         "exclude-newer": rules.exclude_newer,
+        "exclude-undated": "" if rules.exclude_undated else "false",
+        "licenses": None if rules.licenses is None else ", ".join(rules.licenses) or "none",
     }
     return "; ".join(f"{name}: {text}" for name, text in parts.items() if text) or None
 

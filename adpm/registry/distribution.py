@@ -6,10 +6,13 @@ import json
 import re
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from adpm import limits
+from adpm.core.moment import moment_text
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import AdpmError, DocumentError, Fault, NotFoundError, RegistryError
@@ -84,12 +87,18 @@ class Distribution:
 
     def manifest(self, repository: str, reference: str) -> bytes | None:
         """The bytes of a manifest or index by tag, unverified; None where there is none."""
+        found = self.manifest_and_time(repository, reference)
+        return None if found is None else found[0]
+
+    def manifest_and_time(self, repository: str, reference: str) -> tuple[bytes, str | None] | None:
+        """What ``manifest`` gives, with when the registry took it, where it says so (``Last-Modified``)."""
         try:
             url = self.at(repository, f"manifests/{reference}")
             limit = limits.OCI_MANIFEST_BYTES
-            return self.exchange("GET", url, good={200}, headers={"Accept": _ANY_MANIFEST}, limit=limit).data
+            answer = self.exchange("GET", url, good={200}, headers={"Accept": _ANY_MANIFEST}, limit=limit)
         except NotFoundError:
             return None
+        return answer.data, _moment(answer.headers.get("last-modified", ""))
 
     def changed(self, repository: str, reference: str, known: Document | None) -> Document | None:
         """What ``manifest`` gives, with its ETag; ``known`` itself if the registry says that it is still that."""
@@ -185,6 +194,15 @@ class Distribution:
 
 
 _REFUSALS: Final = frozenset({400, 405, 406, 409, 411, 412, 413, 415, 416, 422, 501})
+
+
+def _moment(stated: str) -> str | None:
+    """A time of HTTP as a moment; None for what is none."""
+    try:
+        time = parsedate_to_datetime(stated)
+    except ValueError:
+        return None
+    return moment_text(time if time.tzinfo is not None else time.replace(tzinfo=UTC))
 
 
 def _read_list(data: bytes, key: str, source: str) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ class Plain:
             self._made[Digest.of(data)] = data
         release = read_release(manifest_data, f"the release made of {source}")
         card = read_card(card_data, f"the card made of {source}")
-        return Entry(Listing(name, version, release.manifest, card.requires, card.base), paths, commit)
+        return Entry(Listing.of(card, release.manifest), paths, commit)
 
     def made(self, digest: Digest) -> bytes:
         """What an entry has under ``MADE``."""

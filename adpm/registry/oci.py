@@ -296,18 +296,21 @@ class OciRegistry(BlobRegistry):
         return replace(listing, requires=card.requires, base=card.base)
 
     def _foreign(self, name: PackageName, version: Version) -> Listing | None:
-        """A release that was tagged without adpm, from its own documents; None if it is none, or another one."""
-        data = self._api.manifest(self._at(name), str(version))
+        """A release that was tagged without adpm, from its own documents; None if it is none, or another one.
+
+        It was published when the registry took its manifest, where that says so.
+        """
+        found = self._api.manifest_and_time(self._at(name), str(version))
+        if found is None:
+            return None
         try:
-            release = None if data is None else read_release(data, f"{name} {version} in {self}")
-            if release is None:
-                return None
+            release = read_release(found[0], f"{name} {version} in {self}")
             card = read_card(self.card(name, release.card), f"the card of {name} {version} in {self}")
         except DocumentError:
             return None  # an image, or whatever else people tag
         if (card.name, card.version) != (name, version):
             return None
-        return Listing.of(card, release.manifest)
+        return Listing.of(card, release.manifest, found[1])
 
 
 def _all(jobs: list[Callable[[], Listing | None]]) -> list[Listing]:

@@ -66,6 +66,7 @@ class Catalog:
                 specifiers=self._specifiers,
                 amendments=self._amendments,
                 before=self.problem.before,
+                exclude_undated=self.problem.exclude_undated,
                 lowest=self._lowest(name),
                 licenses=self.problem.licenses,
                 floors=self._floors.get(name, ()),

@@ -134,8 +134,8 @@ def _admit(excluded: Excluded, facts: Sequence[Leaf], packages: Packages) -> str
         return f"lower what 'where' wants of {excluded.name} in adapter.yaml"
     if excluded.rule in {"newer", "undated"}:
         when = f", published {newest.published}," if newest.published else ""
-        later = " set exclude-newer: to a later moment or" if newest.published else ""
+        later = "set exclude-newer: to a later moment" if newest.published else "set exclude-undated: false"
         pin = f"'{excluded.name}@{newest.manifest.digest}'"
-        return f"to use {excluded.name} {newest.version}{when}{later} pin it in adapter.yaml: {pin}"
+        return f"to use {excluded.name} {newest.version}{when} {later} or pin it in adapter.yaml: {pin}"
     model = f" ({newest.base.model})" if newest.base.model else ""
     return f"to use {excluded.name} {newest.version}, set base: to the model it was trained for{model}"

@@ -46,8 +46,9 @@ class Package:
     an adapter for a base does not fit the project's, or None; it is asked about as few releases as will do.
     ``specifiers`` is shared by the packages of a problem: most constraints say the same, and parsing one takes as long
     as asking it about ten releases. ``amendments``: for some packages what stands in for all that releases require of
-    them; None: nothing does. ``before``: the moment before which a candidate was published. ``lowest``: the oldest
-    release is preferred. ``licenses``, ``floors``, ``prefer``: see ``Problem`` and ``Wanted``.
+    them; None: nothing does. ``before``: the moment before which a candidate was
+    published; ``exclude_undated``: one without a time is none then. ``lowest``: the oldest release is preferred.
+    ``licenses``, ``floors``, ``prefer``: see ``Problem`` and ``Wanted``.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Package:
         specifiers: Parsed | None = None,
         amendments: Amendments | None = None,
         before: str | None = None,
+        exclude_undated: bool = True,
         lowest: bool = False,
         licenses: Collection[str] | None = None,
         floors: Sequence[Floor] = (),
@@ -97,7 +99,7 @@ class Package:
             self.excluded = (
                 *self._yanked(wanted, yanked & ~self._kept),
                 *self._preliminary(wanted, preliminary if prereleases != "all" and self._finals else 0),
-                *(() if before is None else self._newer(wanted, before)),
+                *(() if before is None else self._newer(wanted, before, undated=exclude_undated)),
                 *(() if licenses is None else self._unlicensed(licenses)),
                 *self._too_low(floors),
             )
@@ -123,18 +125,18 @@ class Package:
         if preliminary:
             yield Excluded(self.name, preliminary, "pre-release")
 
-    def _newer(self, wanted: Sequence[Requirement], before: str) -> Iterable[Excluded]:
+    def _newer(self, wanted: Sequence[Requirement], before: str, *, undated: bool) -> Iterable[Excluded]:
         named = 0
         for requirement in wanted:
             if requirement.digest is not None:
                 named |= self.meeting(requirement)
         published = [release.published for release in self.releases]
         newer = _set(time is not None and time >= before for time in published) & ~named
-        undated = _set(time is None for time in published) & ~named
+        unknown = _set(time is None for time in published) & ~named if undated else 0
         if newer:
             yield Excluded(self.name, newer, "newer", before)
-        if undated:
-            yield Excluded(self.name, undated, "undated", before)
+        if unknown:
+            yield Excluded(self.name, unknown, "undated", before)
 
     def _unlicensed(self, licenses: Collection[str]) -> Iterable[Excluded]:
         refused: dict[str | None, int] = {}

@@ -71,8 +71,8 @@ class Problem:
     pre-releases of a package are candidates only if a requirement of the *project* on it names one, or if it has
     nothing else. ``overrides``: what stands in for the requirements of releases on the package that each names, no
     package twice. ``exclude``: packages that no release requires. ``before``: the moment before which a release must
-    have been published. ``order``: which release of a package is preferred.
-    ``licenses``: those that are allowed; None: any.
+    have been published; ``exclude_undated``: also where it is not known when it was. ``order``: which release of a
+    package is preferred. ``licenses``: those that are allowed; None: any.
     """
 
     wanted: tuple[Wanted, ...]
@@ -84,6 +84,7 @@ class Problem:
     before: str | None = None
     order: Order = "highest"
     licenses: tuple[str, ...] | None = None
+    exclude_undated: bool = True
     first: frozenset[PackageName] = frozenset()  # what is to be as new as can be, though locked packages move for it
 
 

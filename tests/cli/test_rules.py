@@ -91,6 +91,23 @@ def test_what_is_newer_is_left_out(shelf: Workplace) -> None:
     assert "error[moment-invalid]" in shelf.adpm("lock", "--exclude-newer", "last week", status=2).err
 
 
+def test_what_has_no_time_counts_where_that_is_said(shelf: Workplace) -> None:
+    for record in (shelf.root / "registry/packages/lang/en").glob("index.json"):
+        index = json.loads(record.read_bytes())
+        for entry in index["manifests"]:
+            del entry["annotations"]["org.opencontainers.image.created"]
+        record.write_text(json.dumps(index), encoding="utf-8")
+    write(shelf, adapters={"en": "lang/en"}, **{"exclude-newer": "2999-01-31"})
+    ran = shelf.adpm("lock", status=3)
+    assert "not known whether" in ran.err
+    assert "set exclude-undated: false or pin it in adapter.yaml: 'lang/en@sha256:" in ran.err
+    write(shelf, adapters={"en": "lang/en"}, **{"exclude-newer": "2999-01-31", "exclude-undated": False})
+    shelf.adpm("lock")
+    assert json.loads(shelf.read("adapter.lock"))["rules"]["exclude-undated"] is False
+    write(shelf, adapters={"en": "lang/en"}, **{"exclude-newer": "2999-01-31"})
+    assert "exclude-undated is true; the lock has false" in shelf.adpm("lock", "--locked", status=8).err
+
+
 def test_an_age_counts_from_when_releases_are_chosen(shelf: Workplace) -> None:
     write(shelf, adapters={"sst": "text/sst-2"}, **{"exclude-newer": "P7D"})
     project, store = Project.find(shelf.project), Store.default()

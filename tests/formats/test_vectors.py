@@ -22,7 +22,7 @@ from adpm.formats.json import parse_json
 from adpm.formats.lock import read_lock, write_lock
 from adpm.formats.manifest import read_manifest
 from adpm.formats.oci import read_index, read_release, write_index
-from adpm.formats.reader import Plain, number
+from adpm.formats.reader import Plain, flag, number
 from adpm.formats.yaml import YamlDocument, open_yaml
 
 _SPECS: Final = Path(__file__).parents[2] / "specs"
@@ -107,10 +107,10 @@ def _meant(document: YamlDocument, value: object, path: tuple[str | int, ...] = 
         return {key: _meant(document, child, (*path, key)) for key, child in value.items()}
     if isinstance(value, list):
         return [_meant(document, child, (*path, i)) for i, child in enumerate(value)]
-    if isinstance(value, Plain) and path[-1:] == ("value",):
+    if isinstance(value, Plain) and path[-1:] in {("value",), ("exclude-undated",)}:
         node = document.root
         node.value = value
-        return node.decode(number)
+        return node.decode(number if path[-1] == "value" else flag)
     return None if value is None else str(value)
 
 

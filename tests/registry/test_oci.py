@@ -13,6 +13,7 @@ from packaging.version import Version
 from adpm.core.names import Digest, PackageName
 from adpm.core.release import Blob
 from adpm.errors import AdpmError, LoginNeededError, NotFoundError, RegistryError, UsageError
+from adpm.formats.oci import read_release
 from adpm.net.client import Answer, Client
 from adpm.registry.distribution import Distribution
 from adpm.registry.oci import OciRegistry
@@ -223,6 +224,39 @@ def test_pages_of_tags_are_joined_and_stay_with_the_registry() -> None:
     ):
         Distribution(server.url, hasty()).tags("x")
     assert caught.value.code == "registry-invalid"
+
+
+@pytest.mark.parametrize(
+    ("stated", "time"),
+    [
+        ("Sat, 31 Jan 2026 12:00:00 GMT", "2026-01-31T12:00:00Z"),
+        ("Sat, 31 Jan 2026 12:00:00 -0000", "2026-01-31T12:00:00Z"),
+        ("Sat, 31 Jan 2026 13:00:00 +0100", "2026-01-31T12:00:00Z"),
+        ("yesterday", None),
+        (None, None),
+    ],
+)
+def test_a_registry_may_say_when_it_took_it(tmp_path: Path, stated: str | None, time: str | None) -> None:
+    """What others pushed has no record of adpm's."""
+    publication = make(tmp_path)
+    release = read_release(publication.manifest, "x")
+
+    def answer(request: Request) -> None:
+        where = request.path.rpartition("/")[2].partition("?")[0]
+        if where == "list":
+            request.answer(200, b'{"tags": ["1.0.0"]}')
+        elif where == "1.0.0":
+            headers = {} if stated is None else {"Last-Modified": stated}
+            request.answer(200, publication.manifest, **headers)
+        elif where == str(release.card.digest):
+            request.answer(200, publication.card)
+        else:
+            request.answer(200, b"{}")
+
+    with serve(answer) as server:
+        host = server.url.partition("//")[2]
+        (listing,) = open_registry("oci", f"oci://{host}/x", tmp_path).versions(NAME)
+    assert (listing.manifest, listing.published) == (release.manifest, time)
 
 
 def test_a_refusal_is_told_in_the_registrys_words() -> None:

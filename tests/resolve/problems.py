@@ -95,6 +95,7 @@ def random_case(seed: int, names: Sequence[str] = _NAMES, least: int = 2) -> Cas
         chance.choice(("all", "if-necessary-or-explicit")),
         overrides=wanted(*(_requirement(chance, name) for name in names if chance.random() < 0.1), first=30),
         before="2024-01-01T00:00:00Z" if chance.random() < 0.2 else None,
+        exclude_undated=chance.random() < 0.7,
         licenses=("MIT",) if chance.random() < 0.1 else None,
         order=chance.choice(("highest", "highest", "lowest", "lowest-direct")),
     )

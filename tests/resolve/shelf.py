@@ -94,7 +94,9 @@ def eligible(release: Listing, problem: Problem, listed: Sequence[Listing]) -> b
 
 def _old_enough(release: Listing, own: Sequence[Requirement], problem: Problem) -> bool:
     pinned = any(r.digest == release.manifest.digest for r in own)
-    return problem.before is None or pinned or (release.published or "9999") < problem.before
+    if problem.before is None or pinned:
+        return True
+    return not problem.exclude_undated if release.published is None else release.published < problem.before
 
 
 def _good_enough(release: Listing, problem: Problem) -> bool:
