@@ -41,6 +41,10 @@ class Provider(BaseProvider[str, int]):
     requirement on a package in one clause, and then excludes by propagation what it would else have tried one by one.
     Without trouble this costs nothing. Only packages that the search has met are told of: it fetches nothing, and
     what it does depends on no thread.
+
+    *Following a fact.* Where nothing meets what some releases require, neither can those be chosen that require only
+    these, and so on upwards: the solver gets one clause for each package on that way, and need not come down it again
+    for each release.
     """
 
     def __init__(self, packages: Packages, first: Collection[str] = (), held: Mapping[str, int] | None = None) -> None:
@@ -56,6 +60,8 @@ class Provider(BaseProvider[str, int]):
         self._told: set[str] = set()
         self._stated: set[Fact] = set()
         self._pending: list[Clause] = []
+        self._unusable: dict[str, int] = {}  # of packages, the releases that facts shut out
+        self._requirers: dict[str, dict[str, None]] = {}  # by package, those of which a release was seen to require it
 
     def package(self, name: str) -> Package:
         """The package; what the source raises if it can't be had."""
@@ -133,6 +139,8 @@ class Provider(BaseProvider[str, int]):
         """What a release requires: the releases that will do, by package. Fetches the packages it names."""
         requires = package.requires(place)
         self._packages.ask(requires)
+        for name in requires:
+            self._requirers.setdefault(name, {})[package.name] = None
         return {name: self.package(name).meeting(requirement) for name, requirement in requires.items()}
 
     def unmet(self, package: Package, place: int, name: str) -> Unmet:
@@ -174,10 +182,47 @@ class Provider(BaseProvider[str, int]):
     # What we tell nab unasked
 
     def _state(self, fact: Fact) -> None:
-        if fact not in self._stated:
-            self._stated.add(fact)
-            term = Term[str, int](fact.name, VersionSet(fact.releases))
-            self._pending.append(Incompatibility([term], IncompatibilityCause.NO_VERSIONS, origin=fact))
+        if self._add(fact) and isinstance(fact, Unmet):
+            self.follow(fact)
+
+    def _add(self, fact: Fact) -> bool:
+        """State a fact, unless it was stated before."""
+        if fact in self._stated:
+            return False
+        self._stated.add(fact)
+        term = Term[str, int](fact.name, VersionSet(fact.releases))
+        self._pending.append(Incompatibility([term], IncompatibilityCause.NO_VERSIONS, origin=fact))
+        return True
+
+    def follow(self, fact: Unmet) -> None:
+        """Tell what becomes of the packages above, as far as the search has seen which those are."""
+        below: list[tuple[str, int]] = [(fact.name, fact.releases)]
+        while below:
+            name, lost = below.pop()
+            self._unusable[name] = self._unusable.get(name, 0) | lost
+            other = self.package(name)
+            above = (self.package(parent) for parent in self._requirers.get(name, ()) if parent != name)
+            below += [(package.name, lost) for package in above if (lost := self._lost(package, other))]
+
+    def _lost(self, package: Package, other: Package) -> int:
+        """The releases of ``package`` that are lost with those of ``other`` that are unusable; the solver is told."""
+        usable = other.candidates & ~self._unusable.get(other.name, 0)
+        lost = needed = 0
+        unmet: Unmet | None = None
+        for place in members(package.candidates & ~self._unusable.get(package.name, 0)):
+            requirement = package.requires(place).get(other.name)
+            if requirement is None:
+                continue
+            meeting = other.meeting(requirement)
+            if not meeting:
+                unmet = unmet or self.unmet(package, place, other.name)
+            elif not meeting & usable:
+                lost, needed = lost | 1 << place, needed | meeting
+        if lost:
+            self._pending.append(_dependency(package.name, lost, other.name, needed))
+        if unmet is not None and self._add(unmet):
+            lost |= unmet.releases
+        return lost
 
     def trouble(self, packages: Iterable[str]) -> None:
         """These were in a conflict: the solver is told all about them when it next asks for a release."""

@@ -56,6 +56,9 @@ class _Trial(Provider):
     def clauses(self, package: Package) -> Iterator[Clause]:
         return iter(()) if package.name in self._blurred else super().clauses(package)
 
+    def follow(self, fact: Unmet) -> None:
+        """A short search need not be told; what blurred packages require is not what their releases say."""
+
     def _blur(self, package: Package, place: int) -> int:
         blurred = self._blurred.get(package.name, 0)
         return blurred if blurred >> place & 1 else 0
