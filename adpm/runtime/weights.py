@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adpm.formats.safetensors import DTYPE_BITS, Header, read_header
 from adpm.formats.safetensors import Tensor as Entry
+from adpm.store.mapped import mapped
 
 __all__ = ["DTYPES", "WHOLE", "Buffer", "Weights", "map_file"]
 
@@ -35,9 +36,7 @@ _ALL: Final = {**DTYPES, **WHOLE}
 def map_file(path: Path) -> memoryview:
     """The file's content, mapped: pages are read when they are used, and writing to them does not change the file."""
     with path.open("rb") as file:
-        if path.stat().st_size == 0:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+        return mapped(file.fileno(), os.fstat(file.fileno()).st_size)
 
 
 class Weights:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import secrets
-import sys
 from pathlib import Path
 
 from adpm import limits
 from adpm.core.release import Blob
 from adpm.errors import IntegrityError, NotFoundError, StoreError
 from adpm.store.layout import object_path
+from adpm.store.mapped import mapped
 
 __all__ = ["has", "map_object", "quarantine"]
 
@@ -28,9 +27,9 @@ def has(root: Path, blob: Blob) -> bool:
 
 
 def map_object(root: Path, blob: Blob) -> memoryview:
-    """The verified bytes of an object, mapped, not copied; valid as long as the view lives, even once collected.
+    """The verified bytes of an object, mapped (``mapped``); valid as long as the view lives, even once collected.
 
-    The view is a private mapping: writing into it changes neither the store nor another view. Cost: one pass of
+    Writing into the view changes neither the store nor another view. Cost: one pass of
     sha256. Raises ``NotFoundError`` (``object-missing``), and ``IntegrityError`` (``object-corrupt``) after setting the
     object aside, so that the next install fetches it again.
     """
@@ -50,7 +49,7 @@ def map_object(root: Path, blob: Blob) -> memoryview:
         status = os.fstat(descriptor)
         found = f"{status.st_size} bytes, not {blob.size}"
         if status.st_size == blob.size:
-            view = _map(descriptor, blob.size)
+            view = mapped(descriptor, blob.size)
             digest = "sha256:" + hashlib.sha256(view).hexdigest()
             if digest == blob.digest:
                 return view
@@ -67,14 +66,6 @@ def map_object(root: Path, blob: Blob) -> memoryview:
         hint="run 'adpm install' to fetch it again; 'adpm verify' checks all others",
         blob=blob,
     )
-
-
-def _map(descriptor: int, size: int) -> memoryview:
-    if size == 0:
-        return memoryview(b"")  # nothing can't be mapped
-    if sys.version_info >= (3, 13):
-        return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY, trackfd=False))
-    return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY))  # keeps one descriptor open a view
 
 
 def quarantine(root: Path, path: str, status: os.stat_result) -> None:

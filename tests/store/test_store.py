@@ -147,6 +147,30 @@ def test_a_view_is_private_and_outlives_its_object(store: Store) -> None:
     assert bytes(view) == b"xbc"
 
 
+FEW = """
+import resource, sys
+from pathlib import Path
+from adpm.core.names import Digest
+from adpm.core.release import Blob
+from adpm.store.store import Store
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+data = Path(sys.argv[2]).read_bytes()
+blob = Blob(Digest.of(data), len(data))
+views = [Store(Path(sys.argv[1])).map(blob) for _ in range(200)]
+assert all(view == data for view in views)
+views[-1][0] = views[0][0] = 0
+assert views[1] == data
+Path(sys.argv[2]).open("rb").close()  # there is room for others
+"""
+
+
+def test_more_views_than_the_process_may_open_files(store: Store, tmp_path: Path) -> None:
+    data = b"weights" * 1000
+    store.put([data])
+    (tmp_path / "data").write_bytes(data)
+    subprocess.run([sys.executable, "-c", FEW, str(store.root), str(tmp_path / "data")], check=True)
+
+
 def test_a_batch_is_visible_when_it_ends(store: Store) -> None:
     with store.batch() as batch:
         blobs = [batch.put([b"%d" % i]) for i in range(5)]
