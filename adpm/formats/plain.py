@@ -32,8 +32,13 @@ README: Final = "README.md"
 # Files of a package, and what each may come from, in the order of preference.
 _PEFT: Final = {"adapter_model.safetensors": ("adapter_model.safetensors", "adapter_model.bin")}
 _ADAPTERHUB: Final = {"adapter.safetensors": ("adapter.safetensors", "pytorch_adapter.bin")}
-_HEAD: Final = {"model_head.safetensors": ("model_head.safetensors", "pytorch_model_head.bin")}
-_HEAD_CONFIG: Final = "head_config.json"
+# What may lie beside AdapterHub's adapter, by its config: a head, and the weights by which adapters are fused.
+_BESIDE: Final = {
+    "head_config.json": {"model_head.safetensors": ("model_head.safetensors", "pytorch_model_head.bin")},
+    "adapter_fusion_config.json": {
+        "model_adapter_fusion.safetensors": ("model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin")
+    },
+}
 _DOCUMENTS: Final = (README, "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE")
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)?\Z")
 _COMMIT_DIGITS: Final = 12  # of 40, in a version
@@ -65,13 +70,10 @@ def plain_files(names: Collection[str], config: Mapping[str, Any], source: str) 
     """
     out = {CONFIG: CONFIG} | {name: name for name in _DOCUMENTS if name in names}
     wanted = dict(_PEFT if "peft_type" in config else _ADAPTERHUB)
-    if (
-        "peft_type" not in config
-        and _HEAD_CONFIG in names
-        and any(name in names for name in _HEAD["model_head.safetensors"])
-    ):
-        wanted |= _HEAD
-        out[_HEAD_CONFIG] = _HEAD_CONFIG
+    for settings, weights in _BESIDE.items() if "peft_type" not in config else ():
+        if settings in names and any(name in names for sources in weights.values() for name in sources):
+            wanted |= weights
+            out[settings] = settings
     for path, sources in wanted.items():
         found = next((name for name in sources if name in names), None)
         if found is None:
