@@ -36,20 +36,27 @@ class Dependent:
 
 
 def find_locked(lock: Lock, word: str) -> LockedPackage:
-    """The locked package of this key (its name, where there are no bases or slots) or alias.
+    """The locked package of this key, alias, or name, where only one has it.
 
     Raises ``NotFoundError`` (``package-not-locked``).
     """
     adapter = lock.adapters.get(Alias(word))
     key = word if adapter is None else adapter.key
-    if key not in lock.packages:
-        close = difflib.get_close_matches(word, [*lock.adapters, *lock.packages], n=1)
-        raise NotFoundError(
-            "package-not-locked",
-            f"{word!r} is neither a locked package nor an alias",
-            hint=f"did you mean {close[0]!r}?" if close else "'adpm list' shows what is locked",
-        )
-    return lock.packages[key]
+    if key in lock.packages:
+        return lock.packages[key]
+    named = [package for package in lock.packages.values() if package.name == word]
+    if len(named) == 1:
+        return named[0]
+    close = difflib.get_close_matches(word, [*lock.adapters, *lock.packages], n=1)
+    if named:
+        hint = f"say which is meant: {', '.join(package.key for package in named)}"
+    else:
+        hint = f"did you mean {close[0]!r}?" if close else "'adpm list' shows what is locked"
+    raise NotFoundError(
+        "package-not-locked",
+        f"{word!r} is neither a locked package nor an alias" if not named else f"{word!r} is locked {len(named)} times",
+        hint=hint,
+    )
 
 
 def why(lock: Lock, package: LockedPackage) -> tuple[tuple[Alias, tuple[Link, ...]], ...]:

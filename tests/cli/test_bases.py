@@ -54,6 +54,12 @@ def test_several_bases_in_one_lock(work: Workplace, wide: Path) -> None:
     work.adpm("lock")
     assert work.read("adapter.lock") == before
     assert work.adpm("tree").out.splitlines()[:2] == ["small-sst: text/sst-2:small 1.0", "`-- lang/en:small 1.0"]
+    assert "say which is meant: lang/en:small, lang/en:wide" in work.refused("package-not-locked", "why", "lang/en")
+    write(work, bases=BASES, adapters={"small-sst": adapters["small-sst"]})
+    work.adpm("lock")
+    assert work.adpm("why", "text/sst-2").out == "small-sst: text/sst-2 1.0\n"
+    write(work, bases=BASES, adapters=adapters, compose=compose)
+    work.adpm("lock")
     work.publish("text/sst-2", "2.1", base=wide, hidden=64, layers=4, seed=3)
     assert "error[composition-unknown-name]" in work.adpm("update", "wide-sst", status=1).err
     write(work, bases=BASES, adapters=adapters)
