@@ -109,11 +109,31 @@ def test_hard_problems_end_within_the_budget() -> None:
     ends = [listing("p40", "0"), *(listing("p40", f"{v}", "gone") for v in range(1, 40))]
     found = resolve(Problem(wanted("p0")), Shelf(*rows, *ends), threads=1)
     assert set(versions(found).values()) == {"0"}
-    assert found.decisions < 1_000
+    assert found.decisions < 100
     deep = [listing(f"p{i}", f"{v}", f"p{i + 1} <={v}") for i in range(20) for v in range(50)]
     ends = [*(listing("p20", f"{v}", "q >=1") for v in range(50)), listing("q", "0"), listing("q", "1")]
     with pytest.raises(NoSolutionError):
         resolve(Problem(wanted("p0", "q <1")), Shelf(*deep, *ends), threads=1)
+
+
+def test_what_a_fact_shuts_out_is_followed_upwards() -> None:
+    """Each release requires one that is older than itself, so that only the oldest of the first package has a chain."""
+    rows = [listing(f"p{i}", f"{v}", *([f"p{i + 1} <{v}"] if v else [])) for i in range(40) for v in range(i > 0, 40)]
+    found = resolve(Problem(wanted("p0")), Shelf(*rows), threads=1)
+    assert versions(found) == {"p0": "0"}
+    assert found.decisions < 100
+    beside = [listing("r", "1"), listing("r", "2", "p0 >=30"), listing("r", "3", "p0 >=1", "x")]
+    found = resolve(Problem(wanted("p0", "r")), Shelf(*rows, *beside, listing("x", "1")), threads=1)
+    assert versions(found) == {"p0": "0", "r": "1"}
+
+
+def test_what_the_project_wants_is_chosen_before_what_that_requires() -> None:
+    shelf = Shelf(
+        *(listing("a", version, "x") for version in "12"),
+        *(listing("b", "1"), listing("b", "2", "x <2")),
+        *(listing("x", "1"), listing("x", "2", "b <2")),
+    )
+    assert solve(shelf, "a", "b") == {"a": "2", "b": "2", "x": "1"}
 
 
 @pytest.mark.parametrize("threads", [1, 8])
