@@ -122,7 +122,7 @@ def _answered(asked: problem.Problem, source: problem.Source) -> problem.Resolut
     stay = tuple(
         problem.Wanted(Requirement(name, digest=locked.digest), LOCK_FILE, f"{name} {locked.version}")
         for name, locked in asked.locked.items()
-        if asked.first and name in others and locked.digest is not None
+        if asked.first and name in others and locked.digest is not None and _may_stay(asked, name, locked)
     )
     try:
         return resolve(replace(asked, wanted=(*asked.wanted, *stay)), source)
@@ -130,6 +130,15 @@ def _answered(asked: problem.Problem, source: problem.Source) -> problem.Resolut
         if not stay:
             raise
         return resolve(asked, source)
+
+
+def _may_stay(asked: problem.Problem, name: PackageName, locked: problem.Locked) -> bool:
+    """Whether the lines that want a package admit what is locked: a directory may hold something else by now."""
+    lines = (wanted.requirement for wanted in asked.wanted if wanted.requirement.name == name)
+    return all(
+        line.specifiers.contains(locked.version, prereleases=True) and line.digest in {None, locked.digest}
+        for line in lines
+    )
 
 
 def registry_pins(project: Project) -> dict[PackageName, str]:

@@ -30,7 +30,7 @@ from adpm.store.home import home
 from adpm.store.parallel import in_parallel
 from adpm.store.store import Store
 
-__all__ = ["Direct", "bring", "path_differences", "take"]
+__all__ = ["Direct", "at_hand", "bring", "changed", "path_differences", "take"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +105,33 @@ def bring(package: LockedPackage, root: Path, store: Store) -> None:
         )
 
 
+def at_hand(package: LockedPackage, store: Store) -> Direct | None:
+    """A locked commit, if the store knows the release that it stands for; None for a directory, which may change."""
+    if package.source is None or isinstance(package.source, PathSource):
+        return None
+    if not store.has(package.card) or not store.has(package.manifest):
+        return None
+    card_data, manifest = (bytes(store.map(blob)) for blob in (package.card, package.manifest))
+    card = read_card(card_data, f"the card of {package.name} {package.version}")
+    return Direct(package.source, Prepared(card, card_data, manifest, package.files))
+
+
 def path_differences(root: Path, lock: Lock, store: Store) -> Iterator[str]:
     """Which locked directories have other content now, a sentence each."""
     for package in lock.packages.values():
-        if isinstance(package.source, PathSource):
-            try:
-                found = take(package.source, root, store).locked
-            except NotFoundError as error:
-                yield error.what
-                continue
-            if found.manifest != package.manifest:
-                yield f"{package.source} holds {found.name} {found.version} with other content than was locked"
+        yield from changed(package, root, store)
+
+
+def changed(package: LockedPackage, root: Path, store: Store) -> Iterator[str]:
+    """A sentence if ``package`` is from a directory that has other content now."""
+    if isinstance(package.source, PathSource):
+        try:
+            found = take(package.source, root, store).locked
+        except NotFoundError as error:
+            yield error.what
+            return
+        if found.manifest != package.manifest:
+            yield f"{package.source} holds {found.name} {found.version} with other content than was locked"
 
 
 def _prepared(source: Source, directory: Path, store: Store, listener: Listener) -> Direct:

@@ -31,7 +31,7 @@ from adpm.ops.changes import changes
 from adpm.ops.channels import release_of
 from adpm.ops.choose import Choice, choose, registry_pins
 from adpm.ops.compositions import check_mixtures, check_names
-from adpm.ops.direct import Direct, take
+from adpm.ops.direct import Direct, at_hand, changed, take
 from adpm.ops.licenses import check_bases
 from adpm.ops.merge import Merge, read_conflict
 from adpm.ops.offline import not_locked
@@ -99,12 +99,19 @@ def _settled(
     before = replace(conflict.ours, packages=conflict.preferred())
     chain = None if offline else (lambda: open_chain(project))
     try:
-        packages = conflict.chosen(project, bases, lambda package: _card_told(package, store, chain))
+        direct = conflict.direct(project, lambda package: not any(changed(package, project.root, store)))
+        packages = conflict.chosen(project, bases, lambda package: _card_told(package, store, chain), direct)
     except NoSolutionError:
         after = _resolved(project, store, before, offline=offline, now=now, listener=listener)
     else:
         after = _assembled(
-            project, store, chain=chain, bases=bases, direct={}, packages=packages, moment=conflict.moment()
+            project,
+            store,
+            chain=chain,
+            bases=bases,
+            direct={alias: package.name for alias, package in direct.items()},
+            packages=packages,
+            moment=conflict.moment(),
         )
     return _told(conflict.ours, after, listener)
 
@@ -156,7 +163,13 @@ def _resolved(
         raise
     packages = _pin(source, store, before, choices)
     after = _assembled(
-        project, store, chain=lambda: source.chain, bases=bases, direct=direct, packages=packages, moment=moment
+        project,
+        store,
+        chain=lambda: source.chain,
+        bases=bases,
+        direct={alias: found.listing.name for alias, found in direct.items()},
+        packages=packages,
+        moment=moment,
     )
     for note in _preferred(project, source, choices):
         listener(note)
@@ -175,7 +188,7 @@ def _assembled(
     *,
     chain: Callable[[], Chain] | None,
     bases: Mapping[str | None, BaseIdentity | None],
-    direct: Mapping[Alias, Direct],
+    direct: Mapping[Alias, PackageName],
     packages: Mapping[str, LockedPackage],
     moment: str | None,
 ) -> Lock:
@@ -261,18 +274,24 @@ class _Source:
 def _directs(
     project: Project, before: Lock | None, update: Collection[str] | None, store: Store, listener: Listener
 ) -> dict[Alias, Direct]:
-    """What the direct sources hold, by alias. A commit that is locked is kept, unless its package may move."""
-    kept: dict[Source, Source] = {}
+    """What the direct sources hold, by alias.
+
+    A commit that is locked is kept, unless its package may move, and not fetched again if the store knows its release.
+    """
+    kept: dict[Source, LockedPackage] = {}
     if before is not None and (update is None or update):
         for package in before.packages.values():
             if package.source is not None and (update is None or package.key not in update):
-                kept[as_wanted(package.source)] = package.source
+                kept[as_wanted(package.source)] = package
     found: dict[Alias, Direct] = {}
     names: dict[tuple[PackageName, str | None], Source] = {}
     for wanted in project.manifest.adapters:
         if isinstance(wanted.requirement, Requirement):
             continue
-        direct = take(kept.get(wanted.requirement, wanted.requirement), project.root, store, listener)
+        before_it = kept.get(wanted.requirement)
+        known = None if before_it is None else at_hand(before_it, store)
+        source = wanted.requirement if before_it is None else before_it.source or wanted.requirement
+        direct = known or take(source, project.root, store, listener)
         name = direct.listing.name
         if names.setdefault((name, wanted.slot), wanted.requirement) != wanted.requirement:
             raise UsageError(
@@ -313,12 +332,12 @@ def _preferred(project: Project, source: _Source, choices: list[Choice]) -> Iter
             )
 
 
-def _adapters(project: Project, direct: Mapping[Alias, Direct]) -> dict[Alias, LockedAdapter]:
+def _adapters(project: Project, direct: Mapping[Alias, PackageName]) -> dict[Alias, LockedAdapter]:
     """What was asked for: of a direct source, the package that it holds."""
     out = {}
     for wanted in project.manifest.adapters:
         asked = wanted.requirement
-        requirement = asked if isinstance(asked, Requirement) else Requirement(direct[wanted.alias].listing.name)
+        requirement = asked if isinstance(asked, Requirement) else Requirement(direct[wanted.alias])
         out[wanted.alias] = LockedAdapter(
             requirement, wanted.registry, wanted.base, wanted.slot, wanted.group, wanted.where, wanted.prefer
         )

@@ -24,6 +24,7 @@ from adpm.core.names import Alias, Channel, Digest, PackageName
 from adpm.core.release import Card, Listing
 from adpm.core.requirement import Requirement
 from adpm.core.rules import Rules
+from adpm.core.source import as_wanted
 from adpm.errors import DocumentError, NoSolutionError, NotFoundError
 from adpm.formats.conflict import split
 from adpm.formats.lock import read_lock, write_lock
@@ -76,18 +77,40 @@ class Merge:
                 out[wanted.alias] = other
         return out
 
+    def direct(self, project: Project, same: Callable[[LockedPackage], bool]) -> dict[Alias, LockedPackage]:
+        """By alias, what the sides have locked of the project's direct sources, if that is what is preferred.
+
+        ``same`` says whether a directory still holds what was locked. Raises ``NoSolutionError`` as ``chosen`` does.
+        """
+        preferred = self.preferred()
+        found: dict[Alias, LockedPackage] = {}
+        for wanted in project.manifest.adapters:
+            if isinstance(wanted.requirement, Requirement):
+                continue
+            for package in preferred.values():
+                place = package.base, package.slot
+                meant = package.source is not None and as_wanted(package.source) == wanted.requirement
+                if meant and place == (wanted.base, wanted.slot) and same(package):
+                    found[wanted.alias] = package
+            if wanted.alias not in found:
+                raise NoSolutionError("no-solution", f"what {wanted.requirement} holds is not in the lock")
+        return found
+
     def chosen(
-        self, project: Project, bases: Bases, card: Callable[[LockedPackage], Card | None]
+        self,
+        project: Project,
+        bases: Bases,
+        card: Callable[[LockedPackage], Card | None],
+        direct: Mapping[Alias, LockedPackage] = {},
     ) -> dict[str, LockedPackage]:
         """One release of each package that ``project`` needs, out of the two sides.
 
         A side counts only if it was locked with the project's rules, and for each base if it was locked for that; a
         package only from the registry that the manifest names for it, and if its license and its scores will do: those
         of what a side locked under the same policy and floors do, else ``card`` tells; None where it is not at hand.
-        Raises ``NoSolutionError``: the sides alone have no answer, the registries and the direct sources may have one.
+        ``direct``: what is locked of the direct sources, see there. Raises ``NoSolutionError``: the sides alone have no
+        answer, the registries and the direct sources may have one.
         """
-        if any(not isinstance(wanted.requirement, Requirement) for wanted in project.manifest.adapters):
-            raise NoSolutionError("no-solution", "what direct sources hold is not in the lock")
         # What is held has been judged already.
         rules = replace(project.manifest.rules, licenses=None)
         adapters = tuple(replace(wanted, where=()) for wanted in project.manifest.adapters)
@@ -105,7 +128,8 @@ class Merge:
                             unknown |= will_do is None
                             if will_do:
                                 held.add(package)
-            for choice in choose(lenient, held, {}, {name: base}, before=before, update=None, moment=None):
+            listings = {alias: _listing(package) for alias, package in direct.items()}
+            for choice in choose(lenient, held, listings, {name: base}, before=before, update=None, moment=None):
                 packages[choice.key] = held.entry(choice)
                 if unknown and preferred.get(choice.key) != packages[choice.key]:
                     raise NoSolutionError("no-solution", "licenses and scores of some releases are not in the lock")
@@ -161,10 +185,11 @@ class _Held:
     def candidates(self, name: PackageName, slot: str | None) -> Sequence[Listing]:
         if (name, slot) not in self._packages:
             raise NotFoundError("package-not-found", f"neither side has locked {name}")
-        return [
-            Listing(name, entry.version, entry.manifest, entry.requires, _ANY_BASE)
-            for entry in self._packages[name, slot].values()
-        ]
+        return [_listing(entry) for entry in self._packages[name, slot].values()]
+
+
+def _listing(entry: LockedPackage) -> Listing:
+    return Listing(entry.name, entry.version, entry.manifest, entry.requires, _ANY_BASE)
 
 
 def read_conflict(data: bytes) -> Merge | None:

@@ -122,6 +122,21 @@ def test_a_git_repository_is_locked_by_its_commit(
     work.adpm("install", "--locked")
 
 
+def test_a_commit_that_is_locked_is_not_fetched_again(work: Workplace) -> None:
+    root = repository(work)
+    work.start()
+    work.adpm("add", f"git+{root.as_uri()}#v1", "--as", "sst")
+    before = locked(work)
+    root.rename(work.root / "away")
+    work.publish("lang/en", "1.0", seed=2)
+    work.adpm("add", "lang/en")
+    assert {**locked(work), **before} == locked(work)
+    assert [*locked(work)] == ["lang/en", "text/sst-2"]
+    work.publish("lang/en", "1.1", seed=3)
+    work.adpm("update", "en")
+    work.refused("git-failed", "update", "sst")
+
+
 def test_a_subdirectory_and_a_commit(work: Workplace) -> None:
     root = repository(work, directory="adapters/sst")
     first = git("rev-parse", "HEAD", at=root)
@@ -261,3 +276,22 @@ def test_a_direct_source_must_meet_what_others_require(work: Workplace) -> None:
     work.start()
     work.adpm("add", "../mine")
     assert "../mine" in work.refused("no-solution", "add", "text/sst-2")
+
+
+def test_an_update_beside_a_changed_directory_moves_no_more_than_without(work: Workplace) -> None:
+    work.publish("lang/en", "1.0")
+    work.publish("text/sst-2", "1.0", requires=["lang/en"])
+    make_adapter(work.root / "mine", "team/mine", base=work.base)
+    work.start()
+    for what in ("lang/en", "text/sst-2", "../mine"):
+        work.adpm("add", what)
+    work.publish("lang/en", "2.0", seed=2)
+    work.publish("text/sst-2", "1.1", requires=["lang/en <2"], seed=3)
+    work.publish("text/sst-2", "2.0", requires=["lang/en >=2"], seed=4)
+    make_adapter(work.root / "mine", "team/mine", "2.0", base=work.base, seed=5)
+    said = work.adpm("update", "sst-2", "--dry-run").err.splitlines()
+    assert said == ["~ team/mine 1.0 -> 2.0", "~ text/sst-2 1.0 -> 1.1"]
+    manifest = work.read("adapter.yaml")
+    (work.project / "adapter.yaml").write_text(manifest + "  also: text/other\n", encoding="utf-8")
+    work.publish("text/other", "1.0", seed=6)
+    assert "~ text/sst-2 1.0 -> 1.1" in work.adpm("update", "sst-2", "--dry-run").err

@@ -261,7 +261,9 @@ def test_slots_and_directories_are_merged_too(begun: Workplace, *, driver: bool)
     repository.git("merge", "other", status=1)
     repository.settle(both_lines(begun.read("adapter.yaml")))
     if not driver:
-        begun.adpm("lock")  # what the directory holds is read anew
+        without_registry(begun)
+        begun.adpm("lock", "--offline")  # the directory is read, and holds what is locked
+        (begun.root / "gone").rename(begun.root / "registry")
     wanted = {"lang/en", "team/wip", "text/aa", "text/mid", "text/mid:old", "text/zz"}
     assert set(repository.versions()) == wanted
     begun.adpm("lock", "--locked")
@@ -435,3 +437,20 @@ def test_rules_are_merged_one_by_one(chosen: Workplace) -> None:
     said = repository.git("merge", "other", status=1)
     assert "error[merge-conflict]" in said  # each side was locked with other rules: the registries have to say
     assert "changed the same thing" not in said
+
+
+def test_a_directory_that_changed_is_read_anew(begun: Workplace) -> None:
+    begun.package("team/wip", "0.1")
+    path = begun.project / "adapter.yaml"
+    path.write_text(begun.read("adapter.yaml") + "  wip: {path: ../packages/team-wip/0.1}\n", encoding="utf-8")
+    begun.adpm("lock")
+    repository = Repository(begun)
+    two_branches_that_add(repository)
+    repository.git("merge", "other", status=1)
+    repository.settle(both_lines(begun.read("adapter.yaml")))
+    begun.package("team/wip", "0.2").rename(begun.root / "new")
+    (begun.root / "packages/team-wip/0.1").rename(begun.root / "old")
+    (begun.root / "new").rename(begun.root / "packages/team-wip/0.1")
+    assert "needs the registries" in begun.adpm("lock", "--offline", status=8).err
+    begun.adpm("lock")
+    assert repository.versions()["team/wip"] == "0.2"
