@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from adpm.core.composition import Block, Rows
 from adpm.errors import CompositionError
 from adpm.runtime.division import Division
 from adpm.runtime.hooks import Act, Point
+from adpm.runtime.methods.added import added, low_rank
 from adpm.runtime.methods.layer import LayerPart, Seen, bias_of
 from adpm.runtime.methods.low_rank import LowRankPart, run_low_ranks
 from adpm.runtime.methods.whole import BiasPart, ModulePart
@@ -121,7 +121,7 @@ class _Before:
 
 
 class _Plain:
-    """y + scale * (x A^T) B^T, added in the product that makes it."""
+    """y + (scale * x A^T) B^T."""
 
     watches_rows = False
 
@@ -131,9 +131,7 @@ class _Plain:
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
         part = self.part
         a, b = part.pair()
-        inner = functional.linear(part.dropped(args[0]), a)
-        flat = torch.addmm(output.flatten(0, -2), inner.flatten(0, -2), b.t(), alpha=part.options.scale)
-        return flat.view(output.shape)
+        return added(output, low_rank(part.dropped(args[0]), a, b, part.options.scale))
 
 
 class _Layer:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from adpm.runtime.anatomy import Anatomy, Site, View
 from adpm.runtime.bottlenecks import Bottlenecks, Fusions, RunTree, check_norms, sum_form
 from adpm.runtime.hooks import Act, Capture, Order, Point
+from adpm.runtime.methods.added import added
 from adpm.runtime.parallel import Widening, repeated
 from adpm.runtime.tree import leaves_of
 
@@ -120,7 +121,7 @@ class _Sum:
         for number, change in enumerate(self.changes):
             if self.wide_from is not None and number == self.wide_from[0]:
                 total, output = repeated(total, self.wide_from[1]), repeated(output, self.wide_from[1])
-            total = total + change(output)
+            total = added(total, change(output))
             output = norm.forward(total)
         return output
 

@@ -29,6 +29,7 @@ from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS
 from adpm.formats.adapterhub_methods import Bottleneck
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.anatomy import Site
+from adpm.runtime.methods.added import added
 from adpm.runtime.methods.product import multiply, start_product
 from adpm.runtime.part import Part
 
@@ -140,7 +141,7 @@ class BottleneckPart(Part):
 
     def apply(self, x: Tensor, residual: Tensor) -> Tensor:
         """h' of a sequential adapter."""
-        out = self.change(x) + residual
+        out = added(residual, self.change(x))
         return self._norm_after(out) if self.config.ln_after and self.config.adapter_residual_before_ln else out
 
     @property

@@ -18,6 +18,7 @@ from torch.nn import functional
 from adpm.errors import AdapterError
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft_keys import PeftMethod
+from adpm.runtime.methods.added import added, low_rank
 from adpm.runtime.part import Part
 
 __all__ = [
@@ -163,9 +164,7 @@ class PairPart(MethodPart):
     def after(self, seen: Seen, output: Tensor) -> Tensor:
         a, b = self.pair()
         x = functional.dropout(seen.x, self.dropout) if self.dropout and self.training else seen.x
-        inner = functional.linear(x, a)
-        flat = torch.addmm(output.flatten(0, -2), inner.flatten(0, -2), b.t(), alpha=self.scale)
-        return flat.view(output.shape)
+        return added(output, low_rank(x, a, b, self.scale))
 
     def fold_output(self, weight: Tensor, bias: Tensor | None) -> Folded:
         a, b = self.pair()
