@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import adpm
 from adpm.runtime import adapters as handles
 from adpm.runtime.hooks import _Hook
+from adpm.runtime.methods.added import added
 from adpm.runtime.read import read_directory
 from tests.runtime.models import inputs, make
 
@@ -201,3 +202,26 @@ def test_training_makes_no_graph_below_the_first_site() -> None:
     adapters = 4 * LAYERS - 1  # two weights and two inputs each; nothing needs what the first one's input would get
     assert found.counts["mm"] == adapters + 6 * (LAYERS - 1)
     assert all(p.grad is None for name, p in model.named_parameters() if not name.startswith("adpm.adapters.pf0."))
+
+
+def test_a_change_is_added_in_its_own_memory() -> None:
+    output, change = torch.ones(2, 3), torch.full((2, 3), 2.0)
+    found = added(output, change)
+    assert found.data_ptr() == change.data_ptr()
+    assert torch.equal(found, torch.full((2, 3), 3.0))
+    assert torch.equal(output, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("output", "change"),
+    [
+        (torch.ones(2, 3, requires_grad=True), torch.ones(2, 3)),
+        (torch.ones(2, 3), torch.ones(2, 3, requires_grad=True)),
+        (torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bfloat16)),  # as under autocast
+        (torch.ones(2, 3), torch.ones(2, 1)),
+    ],
+)
+def test_elsewhere_a_change_stays_as_it_is(output: torch.Tensor, change: torch.Tensor) -> None:
+    found = added(output, change)
+    assert torch.equal(found, torch.full((2, 3), 2.0))
+    assert torch.equal(change, torch.ones_like(change))
