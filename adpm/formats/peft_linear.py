@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from adpm.formats.adapterhub_keys import probability
 from adpm.formats.peft_keys import RANK, Names, PeftMethod, by_pattern, key, pattern_or_names, word_or_flag
@@ -39,6 +39,10 @@ _SEED: Final = integer(0, 2**63 - 1)
 _COUNT: Final = integer(0)
 
 
+def _told(modules: Names) -> str | list[str]:
+    return modules if isinstance(modules, str) else list(modules)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PeftIa3(PeftMethod):
     """``IA3Config``: what is in ``feedforward_modules`` is scaled at its input, the rest at its output."""
@@ -48,6 +52,10 @@ class PeftIa3(PeftMethod):
 
     feedforward_modules: Names = key(pattern_or_names, ())
     init_ia3_weights: bool = key(flag, True)
+
+    def value(self) -> dict[str, Any]:
+        """No module at all is told as such: where nothing is said, the peer guesses by the model's type."""
+        return {**super().value(), "feedforward_modules": _told(self.feedforward_modules)}
 
 
 @dataclass(frozen=True, kw_only=True)

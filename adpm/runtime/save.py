@@ -11,15 +11,14 @@ from typing import Literal, cast
 from safetensors.torch import save
 from torch import Tensor
 
-from adpm.errors import AdapterError, UsageError
+from adpm.errors import UsageError
 from adpm.formats.adapterhub import AdapterHubConfig, write_adapter_config
 from adpm.formats.adapterhub_heads import write_head_config
-from adpm.formats.peft import PeftLora, PeftMethod, write_peft_config
+from adpm.formats.peft import PeftMethod, write_peft_config
 from adpm.runtime.adapter import Adapter, Source, blueprints_of
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.convert import to_adapterhub, to_peft
+from adpm.runtime.convert import Slots, to_adapterhub, to_peft
 from adpm.runtime.from_adapterhub import HEAD
-from adpm.runtime.part import Part
 
 __all__ = ["save_adapter"]
 
@@ -31,15 +30,9 @@ def save_adapter(adapter: Adapter, name: str, anatomy: Anatomy, directory: Path,
     if format not in (None, "adapterhub", "peft"):
         raise UsageError("format-unknown", f"{format!r} is no format", hint="formats are adapterhub and peft")
     source: Source = adapter.source
-    parts: Mapping[str, Part] = adapter.parts
+    parts: Mapping[str, Slots] = adapter.parts
     own = "adapterhub" if isinstance(source.config, AdapterHubConfig) else "peft"
     if format not in (None, own):
-        if isinstance(source.config, PeftLora) and (source.config.alora_invocation_tokens or source.config.layer_order):
-            raise AdapterError(
-                "format-unsupported",
-                f"the adapter {name!r} can't be written in AdapterHub's format",
-                cause="it has neither LoRA that acts from an invocation on nor replicated layers",
-            )
         source, parts = (to_peft if format == "peft" else to_adapterhub)(adapter, name, anatomy)
     if isinstance(source.config, AdapterHubConfig):
         files = _hub_files(source, parts, re.sub(r"[^A-Za-z0-9_-]", "_", name), anatomy)
@@ -50,7 +43,7 @@ def save_adapter(adapter: Adapter, name: str, anatomy: Anatomy, directory: Path,
         (directory / path).write_bytes(data)
 
 
-def _hub_files(source: Source, parts: Mapping[str, Part], name: str, anatomy: Anatomy) -> dict[str, bytes]:
+def _hub_files(source: Source, parts: Mapping[str, Slots], name: str, anatomy: Anatomy) -> dict[str, bytes]:
     """Names carry the base's prefix, as from a model with heads: the peer reads them into either kind of model."""
     model_class = anatomy.family().adapterhub_class or type(anatomy.model).__name__
     prefix = anatomy.hub_prefix
@@ -84,7 +77,7 @@ def _hub_files(source: Source, parts: Mapping[str, Part], name: str, anatomy: An
     return files
 
 
-def _peft_files(source: Source, parts: Mapping[str, Part], anatomy: Anatomy) -> dict[str, bytes]:
+def _peft_files(source: Source, parts: Mapping[str, Slots], anatomy: Anatomy) -> dict[str, bytes]:
     tensors = {
         blueprint.file[0] + slot.file: _values(parts[blueprint.key], slot.name)
         for blueprint in blueprints_of(source, anatomy)
@@ -97,6 +90,6 @@ def _peft_files(source: Source, parts: Mapping[str, Part], anatomy: Anatomy) -> 
     }
 
 
-def _values(part: Part, slot: str) -> Tensor:
+def _values(part: Slots, slot: str) -> Tensor:
     """The slot's values in memory of their own: files repeat some tensors under two names."""
     return part[slot].detach().to("cpu").clone().contiguous()

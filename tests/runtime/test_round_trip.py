@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 
 import adpm
 from adpm.errors import AdapterError, UsageError
+from tests.parity.peers.small import SMALL, model_inputs, tensors_of
+from tests.parity.peers.small import randomise as shake
 from tests.runtime.models import FAMILIES, inputs, make, outputs, randomise
 
 # Settings by a short name: what `add` is given.
@@ -125,9 +127,57 @@ def test_lora_goes_both_ways(family: str, head: bool, tmp_path: Path) -> None:
     assert all(torch.equal(first[key], last[key]) for key in first)
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert", "llama", "bart"])
+def test_ia3_goes_both_ways(family: str, tmp_path: Path) -> None:
+    check_both_ways(family, tmp_path, "ia3", leave_out=[1])
+
+
+def test_dora_goes_both_ways_where_no_layer_has_a_bias(tmp_path: Path) -> None:
+    check_both_ways("llama", tmp_path, "dora", r=4, alpha=4)
+    with pytest.raises(AdapterError, match="agree at 1"):
+        check_both_ways("llama", tmp_path, "dora", r=4, alpha=8)
+
+
+def check_both_ways(family: str, directory: Path, method: str, **settings: Any) -> None:
+    """From AdapterHub's format to PEFT's and back: the same outputs, and the same weights at the end."""
+    torch.manual_seed(0)
+    model = SMALL[family].model()
+    shake(model, 0.15)
+    handle: Any = adpm.attach(model)
+    handle.add("x", method, **settings)
+    randomise(handle, "x")
+    handle.save("x", directory / "peft", format="peft")
+    handle.read(directory / "peft", name="y")
+    handle.save("y", directory / "hub", format="adapterhub")
+    handle.read(directory / "hub", name="z")
+    found = []
+    for name in (None, "x", "y", "z"):
+        handle.activate(name)
+        with torch.no_grad():
+            found.append(tensors_of(model(**model_inputs(SMALL[family].kind))))
+    for key, value in found[1].items():
+        assert torch.allclose(found[2][key], value, atol=1e-5), key
+        assert torch.allclose(found[3][key], value, atol=1e-5), key
+    assert any(not torch.allclose(found[0][key], value, atol=1e-3) for key, value in found[1].items())
+    first, last = handle.adapters["x"].state_dict(), handle.adapters["z"].state_dict()
+    assert first.keys() == last.keys()
+    assert all(torch.equal(first[key], last[key]) for key in first)
+
+
 @pytest.mark.parametrize(
     ("settings", "target"),
     [
+        ({"config": "prompt_tuning"}, "peft"),
+        ({"config": "prefix_tuning_flat"}, "peft"),
+        ({"config": "vera"}, "peft"),
+        ({"config": "loreft"}, "peft"),
+        ({"config": "peft_prompt_tuning", "num_virtual_tokens": 2}, "adapterhub"),
+        ({"config": "peft_prefix_tuning", "num_virtual_tokens": 2}, "adapterhub"),
+        ({"config": "peft_vera", "target_modules": ["query"]}, "adapterhub"),
+        ({"config": "peft_adalora", "target_modules": ["query"]}, "adapterhub"),
+        ({"config": "peft_ia3", "target_modules": ["key"], "feedforward_modules": ["key"]}, "adapterhub"),
+        ({"config": "peft_lora", "target_modules": ["query", "word_embeddings"]}, "adapterhub"),
+        ({"config": "peft_lora", "target_modules": ["query"], "trainable_token_indices": [3]}, "adapterhub"),
         ({"config": "pfeiffer"}, "peft"),
         ({"config": "dora"}, "peft"),
         ({"config": "lora", "use_gating": True}, "peft"),
@@ -198,18 +248,37 @@ def test_adapterhub_reads_what_adpm_saves(tmp_path: Path) -> None:
             handle.add("x", **METHODS[method])
             randomise(handle, "x")
             write_for_peer(model, tmp_path / f"{family}:{method}")
+    more: dict[str, dict[str, Any]] = {
+        "ia3": {"config": "peft_ia3", "target_modules": ["key", "value", "intermediate.dense"]},
+        "lora": {"config": "peft_lora", "target_modules": ["query", "value"], "lora_alpha": 4},
+    }
+    for name, settings in more.items():
+        model = make()
+        adpm.attach(model).add("x", **settings)
+        randomise(model.adpm, "x")
+        write_for_peer(model, tmp_path / f"converted:{name}", format="adapterhub")
     check_peer(python, sorted(tmp_path.iterdir()))
 
 
 @pytest.mark.slow
 def test_peft_reads_what_adpm_saves(tmp_path: Path) -> None:
     python = peer("ADPM_PEFT_PYTHON")
-    converted = {"config": "lora", "leave_out": [1], "intermediate_lora": True}
+    converted: dict[str, dict[str, Any]] = {
+        "hub-lora": {"config": "lora", "leave_out": [1], "intermediate_lora": True},
+        "hub-ia3": {"config": "ia3"},
+    }
+    methods = {name: {"config": "peft_lora", **settings} for name, settings in PEFT_METHODS.items()} | converted
     for family in FAMILIES:
-        for method in [*PEFT_METHODS, "converted"]:
+        for method, settings in methods.items():
             model = make(family, head=True)
             handle = adpm.attach(model)
-            handle.add("x", **(converted if method == "converted" else {"config": "peft_lora", **PEFT_METHODS[method]}))
+            handle.add("x", **settings)
             randomise(handle, "x")
             write_for_peer(model, tmp_path / f"{family}:{method}", format="peft")
+    torch.manual_seed(0)
+    model = SMALL["llama"].model()
+    shake(model, 0.15)
+    adpm.attach(model).add("x", "dora", r=4, alpha=4)
+    randomise(model.adpm, "x")
+    write_for_peer(model, tmp_path / "llama:hub-dora", format="peft")
     check_peer(python, sorted(tmp_path.iterdir()))
