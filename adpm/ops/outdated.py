@@ -9,11 +9,11 @@ from typing import Final
 from packaging.version import Version
 
 from adpm import limits
-from adpm.core.files import MANIFEST_FILE
 from adpm.core.lock import Lock, LockedPackage
 from adpm.core.names import Alias
 from adpm.core.release import Listing
 from adpm.core.requirement import Requirement
+from adpm.core.workspace import file_of, unqualified
 from adpm.ops.base import project_bases
 from adpm.ops.choose import Candidates, node, questions
 from adpm.ops.lock import moment_now, registries_of
@@ -31,6 +31,8 @@ _RULES: Final = {
     "yanked": "was yanked",
     "newer": "was not published before the moment of exclude-newer",
     "undated": "has no known time for exclude-newer",
+    "license": "is not under a license that is allowed",
+    "score": "does not reach the floor",
 }
 
 
@@ -108,7 +110,8 @@ def _needs(lock: Lock, locked: LockedPackage, source: Candidates) -> Iterator[tu
                 meant = Requirement(asked.name, digest=source.channel(asked.name, asked.channel))
             else:
                 meant = asked
-            yield f"{MANIFEST_FILE}: {alias}: {asked}", meant
+            member, own = unqualified(alias)
+            yield f"{file_of(member)}: {own}: {asked}", meant
     for package in lock.packages.values():
         for requirement in package.requires:
             if requirement.name == locked.name and lock.required(package, requirement).key == locked.key:

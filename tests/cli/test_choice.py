@@ -83,6 +83,20 @@ def test_a_score_as_a_floor_and_as_a_preference(shelf: Workplace) -> None:
     assert "no version of text/sst-2 has accuracy >= 0.95 (the nearest is 0.94)" in ran.err
 
 
+def test_outdated_says_what_licenses_and_scores_hold_back(shelf: Workplace) -> None:
+    sst = {"package": "text/sst-2", "where": "accuracy >= 0.94"}
+    write(shelf, adapters={"sst": sst}, licenses={"allow": ["MIT", "Apache-2.0"]})
+    shelf.adpm("lock")
+    en, best = shelf.adpm("outdated", "--json", status=1).json["packages"]
+    assert (en["package"], en["newest"]) == ("lang/en", "1.1")
+    assert en["held_by"] == ["lang/en 1.1 is not under a license that is allowed: GPL-3.0-only"]
+    assert (best["locked"], best["newest"]) == ("1.1", "1.2")
+    assert best["held_by"] == [
+        "text/sst-2 1.2 is not under a license that is allowed",
+        "text/sst-2 1.2 does not reach the floor: accuracy >= 0.94 (the nearest is 0.93)",
+    ]
+
+
 def test_an_index_that_lies_about_a_license_is_noticed(shelf: Workplace) -> None:
     index = shelf.root / "registry/packages/lang/en/index.json"
     index.write_text(index.read_text(encoding="utf-8").replace("GPL-3.0-only", "MIT"), encoding="utf-8")

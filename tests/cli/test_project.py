@@ -298,3 +298,10 @@ def test_adapters_that_can_not_act_together_are_refused_when_locking(work: Workp
     ran = work.adpm("lock", status=1)
     assert "error[composition-method]: compose.default can't fuse l, whose method is prompt_tuning" in ran.err
     assert "fuse" in work.read("adapter.lock")
+
+
+def test_a_base_that_looks_like_a_directory_must_be_one(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "the base's directory ../gone does not exist" in work.refused("base-not-found", "init", "--base", "../gone")
+    monkeypatch.setenv("HOME", str(work.root))
+    work.adpm("init", "--base", "~/base")
+    assert work.read("adapter.yaml").startswith('base: {path: "~/base"}\n')

@@ -96,6 +96,11 @@ def test_a_member_sees_its_part(space: Space, work: Workplace) -> None:
     assert "models/sst:default" in work.adpm("licenses", "--offline").out
     assert space.within("models/en", "impact", "--base", str(work.base)).out == "en  lang/en 1.1  fits\n"
     assert space.within("models/sst", "outdated", status=1).out.split()[:5] == ["lang/en", "-", "1.1", "1.1", "2.0"]
+    held = "models/sst/adapter.yaml: sst: text/sst-2 <1.1"
+    work.publish("text/sst-2", "1.1", seed=9)
+    space.write("models/sst", adapters={"sst": "text/sst-2 <1.1"}, compose={"default": "stack(lang/en, sst)"})
+    work.adpm("lock")
+    assert held in work.adpm("outdated", status=1).out
     space.within("models/en", "checkout", "out")
     assert (work.project / "models/en/out/en/adapter_config.json").is_file()
     assert space.within("models/en", "verify").status == 0
