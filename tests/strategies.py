@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,13 +16,14 @@ from packaging.version import Version
 from adpm import limits
 from adpm.core.base import DIMENSIONS, BaseIdentity, Shape, Sketch
 from adpm.core.composition import Block, Composition, Kind, leaves
-from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.lock import Lock, LockedAdapter, LockedMember, LockedPackage
 from adpm.core.moment import moment_of
 from adpm.core.names import Alias, Channel, Digest, PackageName, parse_version
 from adpm.core.release import Blob, Card, File, Listing, Method, Metric
 from adpm.core.requirement import Requirement
 from adpm.core.rules import RESOLUTIONS, Override, Rules
 from adpm.core.source import GitSource, HubSource, PathSource, Source
+from adpm.core.workspace import ROOT, qualified
 from adpm.errors import UsageError
 
 _WORD: Final = string.ascii_lowercase + string.digits
@@ -237,4 +239,12 @@ def locks(draw: st.DrawFn) -> Lock:
     assert all(leaf in known for composition in compose.values() for leaf in leaves(composition))
     rules = draw(lock_rules)
     moment = None if rules.exclude_newer is None else moment_of(rules.exclude_newer, datetime(2026, 3, 1, tzinfo=UTC))
-    return Lock(lock.base, adapters, compose, packages, rules, moment)
+    whole = Lock(lock.base, adapters, compose, packages, rules, moment)
+    return _in_a_workspace(draw, whole) if draw(st.booleans()) else whole
+
+
+def _in_a_workspace(draw: st.DrawFn, lock: Lock) -> Lock:
+    """The same adapters, each asked for by some member."""
+    members = draw(st.lists(st.sampled_from([ROOT, "a", "models/en", "tools/x y"]), min_size=1, unique=True))
+    adapters = {qualified(draw(st.sampled_from(members)), alias): adapter for alias, adapter in lock.adapters.items()}
+    return replace(lock, base=None, adapters=adapters, compose={}, members=dict.fromkeys(members, LockedMember()))
