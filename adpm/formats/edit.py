@@ -30,8 +30,10 @@ _COMMA: Final = re.compile(r"[ \t]*,[ \t]*")
 _WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 
 
-def new_manifest(base: BaseSource) -> bytes:
-    """The manifest that ``adpm init`` writes."""
+def new_manifest(base: BaseSource | None) -> bytes:
+    """The manifest that ``adpm init`` writes; None: a member's, which takes base and registries from its root."""
+    if base is None:
+        return b"adapters: {}\n"
     if base.path is None and base.revision is None:
         value = _scalar(base.model or "", flow=False)
     else:

@@ -13,8 +13,11 @@ from adpm.store.durable import create
 __all__ = ["init"]
 
 
-def init(directory: Path, base: BaseSource) -> Path:
-    """Write ``adapter.yaml`` for a project on ``base``; the file's path. Never replaces one that is there."""
+def init(directory: Path, base: BaseSource | None) -> Path:
+    """Write ``adapter.yaml`` for a project on ``base``; the file's path. Never replaces one that is there.
+
+    None: for a member of a workspace, which takes base and registries from the root.
+    """
     path = directory / MANIFEST_FILE
     if not directory.is_dir():
         raise UsageError("not-a-directory", f"{directory} is not a directory", hint="make it first")

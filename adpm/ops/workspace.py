@@ -102,6 +102,8 @@ def _matching(root: Path, pattern: str) -> Iterator[str]:
 
 
 def _directories(directory: Path, pattern: str) -> list[str]:
+    if not directory.is_dir():
+        return []
     with os.scandir(directory) as entries:
         return [entry.name for entry in entries if _part_matches(entry.name, pattern) and entry.is_dir()]
 

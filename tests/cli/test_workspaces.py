@@ -219,6 +219,18 @@ def test_a_member_is_published_with_the_base_of_the_root(space: Space, work: Wor
     assert "1 package installed" in work.adpm("install", "-p", "team/own").err
 
 
+def test_a_member_begins_without_a_base(space: Space, work: Workplace) -> None:
+    (work.project / "models/new").mkdir()
+    (work.project / "else").mkdir()
+    space.within("models/new", "init")
+    assert work.read("models/new/adapter.yaml") == "adapters: {}\n"
+    space.within("models/new", "add", "lang/en")
+    assert work.read("models/new/adapter.yaml") == "adapters:\n  en: lang/en\n"
+    assert "Missing option '--base'" in space.within("else", "init", status=2).err
+    space.root(["models/*", "nothing/*/here"], base={"path": "../base"})
+    work.adpm("lock", "--locked")
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [

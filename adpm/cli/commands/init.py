@@ -11,16 +11,28 @@ from adpm.cli.output import Output
 from adpm.core.manifest import BaseSource
 from adpm.errors import UsageError
 from adpm.ops.init import init
+from adpm.ops.workspace import enclosing
 
 
 @click.command()
-@click.option("--base", required=True, metavar="DIR_OR_ID", help="The base model: a local directory, or a model id.")
+@click.option("--base", metavar="DIR_OR_ID", help="The base model: a local directory, or a model id.")
 @click.option("--path", metavar="DIR", help="Where the files of the base with that id lie on this machine.")
 @click.pass_obj
-def command(output: Output, base: str, path: str | None) -> None:
-    """Write adapter.yaml for a project on a base model."""
+def command(output: Output, base: str | None, path: str | None) -> None:
+    """Write adapter.yaml for a project on a base model.
+
+    A member of a workspace may leave --base out, and then has that of the workspace's root.
+    """
     directory = output.directory
-    place = directory / Path(base).expanduser()
+    source = None if base is None else _source(directory, base, path)
+    if source is None and (path is not None or enclosing(directory) is None):
+        raise click.UsageError("Missing option '--base'.")
+    written = init(directory, source)
+    output.say(f"wrote {written}; add adapters with 'adpm add NAME'")
+
+
+def _source(directory: Path, base: str, path: str | None) -> BaseSource:
+    place = directory / os.path.expanduser(base)
     if path is None and base.startswith((".", "/", "~")) and not place.is_dir():
         raise UsageError(
             "base-not-found",
@@ -29,11 +41,8 @@ def command(output: Output, base: str, path: str | None) -> None:
             hint="correct the path, or name the base by its model id: adpm init --base google-bert/bert-base-uncased",
         )
     if path is None and place.is_dir():
-        source = BaseSource(path=_seen_from(directory, base))
-    else:
-        source = BaseSource(model=base, path=None if path is None else _seen_from(directory, path))
-    written = init(directory, source)
-    output.say(f"wrote {written}; add adapters with 'adpm add NAME'")
+        return BaseSource(path=_seen_from(directory, base))
+    return BaseSource(model=base, path=None if path is None else _seen_from(directory, path))
 
 
 def _seen_from(directory: Path, path: str) -> str:
