@@ -139,16 +139,12 @@ class Lock:
         """What the lock of this member would be if it were alone."""
         part = self._own(member)
         only = self.members[member].base
-        if only is None:
-            return part
-        packages = [replace(package, base=None) for package in part.packages.values()]
-        return replace(
-            part,
-            base=part.bases[only],
-            bases={},
-            adapters={alias: replace(adapter, base=None) for alias, adapter in part.adapters.items()},
-            packages={package.key: package for package in packages},
-        )
+        return part if only is None else replace(_called(part, None), base=part.bases[only], bases={})
+
+    def with_named_base(self, name: str) -> Lock:
+        """This lock of a project with one base, as if that were one of several and called so."""
+        bases = {} if self.base is None else {name: self.base}
+        return replace(_called(self, name), base=None, bases=bases)
 
     def selected(self, groups: Collection[str] = (), only: Collection[str] = ()) -> Lock:
         """This lock with the adapters that are in no group and those of ``groups``, or with those of ``only`` alone.
@@ -219,3 +215,13 @@ class Lock:
 def package_key(name: PackageName, base: str | None, slot: str | None) -> str:
     """``text/sst-2``; with a base, a slot or both ``text/sst-2:BASE:SLOT``."""
     return ":".join(filter(None, (name, base, slot)))
+
+
+def _called(lock: Lock, base: str | None) -> Lock:
+    """``lock`` with everything in it for ``base``."""
+    packages = [replace(package, base=base) for package in lock.packages.values()]
+    return replace(
+        lock,
+        adapters={alias: replace(adapter, base=base) for alias, adapter in lock.adapters.items()},
+        packages={package.key: package for package in packages},
+    )

@@ -23,6 +23,7 @@ from adpm.core.release import Card, Listing
 from adpm.core.requirement import Requirement
 from adpm.core.settings import connections
 from adpm.core.source import Source, as_wanted
+from adpm.core.workspace import ROOT
 from adpm.errors import DocumentError, NetworkError, NoSolutionError, NotFoundError, RegistryError, UsageError
 from adpm.ops.base import project_bases
 from adpm.ops.belongs import out_of_date
@@ -84,11 +85,22 @@ def lock(
 def _previous(project: Project) -> tuple[Lock | None, bool]:
     """The lock, and whether all is in it that it names: git's merge of the lines of two locks may have lost some."""
     try:
-        return project.lock(), True
+        return _as_now(project, project.lock()), True
     except DocumentError as error:
         if error.code != "lock-invalid":
             raise
         return project.lock(references=False), False  # raises the same where more is wrong
+
+
+def _as_now(project: Project, before: Lock | None) -> Lock | None:
+    """The lock of a project that has become a workspace's root, or is none any more, in the words that it has now."""
+    members = project.manifest.members
+    if before is None or bool(before.members) == bool(members):
+        return before
+    if before.members:
+        return before.part(ROOT) if ROOT in before.members else before
+    name = members.get(ROOT)
+    return before if name is None or before.bases else before.with_named_base(name)
 
 
 def _settled(

@@ -231,6 +231,25 @@ def test_a_member_begins_without_a_base(space: Space, work: Workplace) -> None:
     work.adpm("lock", "--locked")
 
 
+def test_what_was_locked_stays_when_a_project_becomes_a_workspace_and_back(work: Workplace) -> None:
+    work.publish("lang/en", "1.0")
+    space = Space(work)
+    alone = {"base": {"path": "../base"}, "registries": [{"name": "here", "url": "../registry"}]}
+    space.write(".", **alone, adapters={"en": "lang/en"})
+    work.adpm("lock")
+    before = work.read("adapter.lock")
+    work.publish("lang/en", "1.1")
+    space.root(["models/*"], base={"path": "../base"}, adapters={"en": "lang/en"})
+    space.write("models/x", adapters={"en": "lang/en >=1"})
+    work.adpm("lock")
+    assert space.versions() == {"lang/en:base": "1.0"}
+    assert space.lock()["members"]["."]["adapters"] == {"en": {"base": "base", "requirement": "lang/en"}}
+    assert work.adpm("tree").out.splitlines() == ["en: lang/en:base 1.0", "models/x:en: lang/en:base 1.0 (>=1)"]
+    space.write(".", **alone, adapters={"en": "lang/en"})
+    work.adpm("lock")
+    assert work.read("adapter.lock") == before
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [
