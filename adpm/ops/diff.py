@@ -12,7 +12,7 @@ from adpm import limits
 from adpm.core.base import BaseIdentity
 from adpm.core.events import Changed
 from adpm.core.files import LOCK_FILE
-from adpm.core.lock import Lock, LockedAdapter, LockedPackage
+from adpm.core.lock import Lock, LockedAdapter, LockedMember, LockedPackage
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.core.rules import Rules
@@ -157,6 +157,8 @@ def _words(value: Any) -> str | None:
     if isinstance(value, LockedAdapter):
         places = {"from": value.registry, "for base": value.base, "in slot": value.slot, "in group": value.group}
         return " ".join([str(value.requirement), *(f"{word} {place}" for word, place in places.items() if place)])
+    if isinstance(value, LockedMember):
+        return "a member" if value.base is None else f"a member on base {value.base}"
     if isinstance(value, BaseIdentity):
         return (value.model or "a base without a name") + (f" at {value.revision}" if value.revision else "")
     if isinstance(value, Rules):

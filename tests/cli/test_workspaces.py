@@ -362,3 +362,6 @@ def test_diff_in_a_member(space: Space, work: Workplace, tmp_path: Path) -> None
     ran = space.within("models/en", "diff", str(old))
     assert "~ adapters.models/en:en: lang/en for base base -> lang/en <1.1 for base base" in ran.out
     assert "~ lang/en:base 1.1 -> 1.0" in ran.out
+    space.write("models/new", adapters={"en": "lang/en"})
+    work.adpm("lock")
+    assert "+ members.models/new: a member on base base" in work.adpm("diff", str(old)).out
