@@ -149,6 +149,11 @@ def test_editing_in_a_member(space: Space, work: Workplace) -> None:
     assert [*space.lock()["members"]["models/en"]["adapters"]] == ["also", "en"]
     space.within("models/en", "remove", "also")
     assert [*space.lock()["members"]["models/en"]["adapters"]] == ["en"]
+    work.adpm("remove", "models/en:en")
+    assert space.lock()["members"]["models/en"]["adapters"] == {}
+    assert "en: " not in work.read("models/en/adapter.yaml")
+    work.refused("alias-invalid", "remove", "models/no:en")
+    space.within("models/en", "add", "lang/en")
     space.within("models/en", "registry", "add", "there", "../there")
     assert "there" in work.read("adapter.yaml")
     assert "registries" not in work.read("models/en/adapter.yaml")

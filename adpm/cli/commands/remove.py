@@ -6,7 +6,6 @@ import click
 
 from adpm.cli.listener import Narrator
 from adpm.cli.output import Output
-from adpm.core.names import Alias
 from adpm.ops.project import Project
 from adpm.ops.remove import remove
 from adpm.store.store import Store
@@ -20,6 +19,6 @@ def command(output: Output, alias: str, *, dry_run: bool) -> None:
     """Remove an adapter from adapter.yaml and adapter.lock, with what only it required."""
     project = Project.find(output.directory)
     with Narrator(output) as narrator:
-        edited, result = remove(project, Store.default(), Alias.parse(alias), listener=narrator)
+        edited, result = remove(project, Store.default(), alias, listener=narrator)
     if not dry_run:
         edited.write(result.lock)
