@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -70,11 +71,11 @@ class Worker:
         return pipe
 
 
-def measure(work: Path, rounds: int, names: tuple[str, ...], crowds: tuple[str, ...]) -> dict[str, Any]:
-    """The result as it is written; ``crowds``: the contenders that are measured with many adapters loaded too."""
+def measure(work: Path, rounds: int, names: tuple[str, ...], crowds: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The result after each round; ``crowds``: the contenders that are measured with many adapters loaded too."""
     samples: dict[str, dict[str, list[dict[str, float]]]] = {task.key: defaultdict(list) for task in TASKS}
     versions: dict[str, dict[str, str]] = {}
-    load = [os.getloadavg()[0]]
+    before = _load()
     with ExitStack() as stack:
         workers: dict[tuple[str, str], Worker] = {}
         for role, wanted in (("many", crowds), ("few", names)):
@@ -94,14 +95,17 @@ def measure(work: Path, rounds: int, names: tuple[str, ...], crowds: tuple[str, 
             for task in TASKS:
                 if number == 0 or (task.every and number % task.every == 0):
                     take(task, names[turn:] + names[:turn])
-        load.append(os.getloadavg()[0])
-    return {
-        "format": 1,
-        "rounds": rounds,
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "load": [round(value, 1) for value in load]},
-        "versions": versions,
-        "figures": {key: {name: summary(found) for name, found in by.items()} for key, by in samples.items() if by},
-    }
+            yield {
+                "format": 1,
+                "rounds": number + 1,
+                "machine": {"processor": _processor(), "cores": os.cpu_count(), "load": [before, _load()]},
+                "versions": versions,
+                "figures": {key: {name: summary(found) for name, found in by.items()} for key, by in samples.items()},
+            }
+
+
+def _load() -> float:
+    return round(os.getloadavg()[0], 1)
 
 
 def _processor() -> str:
@@ -113,8 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.runtime", description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULT, help="the JSON file; the table is written beside it")
     parser.add_argument("--work", type=Path, default=ROOT / ".venv-bench", help="where environments and adapters lie")
-    parser.add_argument("--rounds", type=int, default=_ROUNDS)
-    parser.add_argument("--quick", action="store_true", help="two rounds, and of the peers nothing with 500 adapters")
+    parser.add_argument("--rounds", type=int, help=f"{_ROUNDS}, or {_QUICK} if quick")
+    parser.add_argument("--quick", action="store_true", help="few rounds, and of the peers nothing with 500 adapters")
     parser.add_argument("--only", choices=CONTENDERS, nargs="+", default=CONTENDERS, help="contenders")
     arguments = parser.parse_args()
     work, names = arguments.work.absolute(), tuple(arguments.only)
@@ -124,11 +128,13 @@ def main() -> None:
     material = [sys.executable, "-m", "tests.bench.runtime.material", str(work / "material")]
     subprocess.run(material, cwd=ROOT, check=True)
     crowds = tuple(name for name in names if name == "adpm" or not arguments.quick)
-    result = measure(work, _QUICK if arguments.quick else arguments.rounds, names, crowds)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    table = markdown(result)
-    arguments.out.with_suffix(".md").write_text(table, encoding="utf-8")
+    table = ""
+    rounds = arguments.rounds or (_QUICK if arguments.quick else _ROUNDS)
+    for result in measure(work, rounds, names, crowds):
+        table = markdown(result)
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        arguments.out.with_suffix(".md").write_text(table, encoding="utf-8")
     print(table)
 
 

@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 __all__ = ["Contender"]
 
@@ -58,8 +58,9 @@ def main() -> None:
         out.write(json.dumps(value) + "\n")
         out.flush()
 
-    contender: Any = importlib.import_module(f"tests.bench.runtime.{_MODULES[name]}")
-    tasks = getattr(contender, role)(Path(material))
+    contender = cast("Contender", importlib.import_module(f"tests.bench.runtime.{_MODULES[name]}"))
+    prepare = contender.few if role == "few" else contender.many
+    tasks = prepare(Path(material))
     say(_versions())
     for line in sys.stdin:
         say(tasks[line.strip()]())
