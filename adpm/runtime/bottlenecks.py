@@ -21,6 +21,7 @@ from torch import Tensor
 
 from adpm.errors import CompositionError
 from adpm.runtime.division import Division
+from adpm.runtime.grouped import GroupedBottlenecks
 from adpm.runtime.methods.bottleneck import BottleneckPart, Norm
 from adpm.runtime.methods.fusion import FusionPart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node, last_name, leaves_of
@@ -170,8 +171,13 @@ class SumFork:
     def __init__(self, fork: Fork[BottleneckPart]) -> None:
         self.division = Division(fork.block)
         self.parts = tuple(branch.part if isinstance(branch, Leaf) else _alone(branch) for branch in fork.branches)
+        together = self.division.kind in ("rows", "batch", "parallel") and GroupedBottlenecks.fits(self.parts)
+        self.grouped = GroupedBottlenecks(self.division, self.parts) if together else None
 
     def __call__(self, x: Tensor) -> Tensor:
+        layout = None if self.grouped is None else self.grouped.layout(x)
+        if self.grouped is not None and layout is not None:
+            return self.grouped(layout, x, torch.zeros_like(x))
         pieces = self.division.divide(x)
         changes = [
             torch.zeros_like(piece) if part is None else part.change(piece)

@@ -51,16 +51,18 @@ class Division:
         """What of ``x`` each branch gets, in the branches' order."""
         if self.kind == "average":
             return (x,) * self.count
-        size = x.shape[self.dim]
-        if self._sizes is None:
-            if size % self.count:
-                self._misfit(size, f"a multiple of {self.count}")
+        if self._checked(x.shape[self.dim]) is None:
             return x.chunk(self.count)
-        if size != sum(self._sizes):
-            self._misfit(size, str(sum(self._sizes)))
         if self._order:
             x = x[torch.tensor(self._order, device=x.device)]
         return x.tensor_split(self._ends, self.dim)
+
+    def rows(self, count: int) -> tuple[list[int], ...]:
+        """Which rows of ``count`` each branch gets; not of ``split`` and ``average``, which divide no rows."""
+        sizes = self._checked(count) or (count // self.count,) * self.count
+        order = self._order or list(range(count))
+        ends = list(accumulate(sizes))
+        return tuple(order[end - size : end] for size, end in zip(sizes, ends, strict=True))
 
     def join(self, parts: list[Tensor]) -> Tensor:
         """The branches' results, in the branches' order, as one tensor."""
@@ -71,6 +73,15 @@ class Division:
             return out
         out = torch.cat(parts, self.dim)
         return out[torch.tensor(self._back, device=out.device)] if self._order else out
+
+    def _checked(self, size: int) -> tuple[int, ...] | None:
+        """The branches' sizes, None for equal ones; ``composition-misfit`` where ``size`` can't be divided so."""
+        if self._sizes is None:
+            if size % self.count:
+                self._misfit(size, f"a multiple of {self.count}")
+        elif size != sum(self._sizes):
+            self._misfit(size, str(sum(self._sizes)))
+        return self._sizes
 
     def _misfit(self, size: int, wanted: str) -> None:
         what = "positions" if self.kind == "split" else "rows"

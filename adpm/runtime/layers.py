@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from adpm.core.composition import Block, Rows
 from adpm.errors import CompositionError
 from adpm.runtime.division import Division
+from adpm.runtime.grouped import GroupedLowRanks
 from adpm.runtime.hooks import Act, Point
 from adpm.runtime.methods.added import added, low_rank
 from adpm.runtime.methods.layer import LayerPart, Seen, bias_of
@@ -183,9 +184,18 @@ class _ForkBefore(_Fork):
         return (self.division.join(outs), *args[1:]), kwargs
 
 
+def _grouped(division: Division, branches: Sequence[Callable[..., Any] | None]) -> GroupedLowRanks | None:
+    """All branches in one, where they are plain LoRAs on rows of their own."""
+    parts = [branch.part if isinstance(branch, _Plain) else None for branch in branches]
+    plain = all((branch is None) == (part is None) for branch, part in zip(branches, parts, strict=True))
+    together = plain and division.kind in ("rows", "batch", "parallel") and len(parts) - parts.count(None) > 1
+    return GroupedLowRanks(division, parts) if together else None
+
+
 class _ForkAfter(_Fork):
     def __init__(self, block: Block | Rows, branches: Sequence[Callable[..., Any] | None]) -> None:
         super().__init__(block, branches)
+        self.grouped = _grouped(self.division, branches)
         # Whether some part wants to know which rows it acts on.
         self.watches_rows = any(branch is not None and branch.watches_rows for branch in self.branches)
         if self.watches_rows and self.division.kind == "split":
@@ -200,6 +210,9 @@ class _ForkAfter(_Fork):
         pieces = zip(self.branches, self.division.divide(args[0]), self.division.divide(output), strict=True)
         if self.watches_rows:
             return self._watched(layer, args, kwargs, list(pieces))
+        layout = None if self.grouped is None else self.grouped.layout(args[0])
+        if self.grouped is not None and layout is not None:
+            return self.grouped(layout, args[0], output)
         outs = [own if branch is None else branch(layer, (x, *args[1:]), kwargs, own) for branch, x, own in pieces]
         return self.division.join(outs)
 

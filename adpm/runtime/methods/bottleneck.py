@@ -91,6 +91,13 @@ class BottleneckPart(Part):
         """Whether it maps h to something that depends on h alone."""
         return not self.config.is_parallel and not self.config.original_ln_before
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether ``change`` is two linear layers, an activation and a scale, and nothing more."""
+        config = self.config
+        special = config.ln_before or config.ln_after or config.phm_layer or config.use_gating
+        return not special and not self._activation_weights
+
     def raised(self, x: Tensor) -> Tensor:
         """scaling * (W_up a(W_down n(x) + b_down) + b_up): what AdapterFusion weighs."""
         config = self.config

@@ -29,7 +29,7 @@ from torch.nn import functional
 from adpm.formats.adapterhub_fusion import FusionConfig
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.methods.bottleneck import BottleneckPart
-from adpm.runtime.part import Part
+from adpm.runtime.part import Part, state_of
 
 __all__ = ["HOT", "FusionPart", "start_fusion"]
 
@@ -128,7 +128,7 @@ class FusionPart(Part):
             return None
         if self.training or any(part.training or part.config.ln_before or part.config.phm_layer for part in parts):
             return None
-        key: tuple[object, ...] = tuple(map(_state, tensors))
+        key: tuple[object, ...] = tuple(map(state_of, tensors))
         if self._folded is None or self._folded.key != key:
             with torch.no_grad():
                 self._folded = self._product(key, tuple(tensor.detach() for tensor in tensors), parts)
@@ -162,11 +162,6 @@ class FusionPart(Part):
         first = torch.cat((*downs, *(scorer / heat for scorer in scorers))).to(like.dtype)
         first_bias = torch.cat((*biases, *(offset / heat for offset in offsets))).to(like.dtype)
         return _Folded(key, sources, first, first_bias, torch.cat(ups, -1).to(like.dtype), units, len(parts))
-
-
-def _state(tensor: Tensor) -> tuple[int, int, torch.dtype]:
-    """Another value for other content: memory, and how often it was written to."""
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, tensor.dtype  # noqa: SLF001 - no other way
 
 
 def start_fusion(config: FusionConfig, tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
