@@ -53,7 +53,6 @@ class PeftLora(PeftMethod):
     # What changes outputs and adpm does not run.
     REFUSED: ClassVar[tuple[str, ...]] = (
         "arrow_config",
-        "ensure_weight_tying",
         "kasa_config",
         "megatron_config",
         "monteclora_config",
@@ -74,6 +73,7 @@ class PeftLora(PeftMethod):
     target_parameters: tuple[str, ...] = key(list_of(text), ())
     trainable_token_indices: Tokens = key(_tokens, ())
     alora_invocation_tokens: tuple[int, ...] = key(list_of(_INDEX), ())
+    ensure_weight_tying: bool = key(flag, False)
     layer_replication: tuple[tuple[int, int], ...] = key(list_of(_layers), ())
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -51,11 +51,12 @@ from adpm.runtime.methods.oft import OftPart
 from adpm.runtime.methods.randlora import RandLoraPart, randlora_base_slots, start_randlora_bases
 from adpm.runtime.methods.road import RoadPart
 from adpm.runtime.methods.shira import ShiraPart
+from adpm.runtime.methods.tied import TiedModulePart, tie
 from adpm.runtime.methods.vblora import BANK, VbLoraPart, bank_slots, start_bank
 from adpm.runtime.methods.vera import PROJECTION, VeraPart, start_vera_pair, vera_pair_slots
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 from adpm.runtime.part import Blueprint, Part
-from adpm.runtime.peft_targets import no_target, saved_names, target_names
+from adpm.runtime.peft_targets import input_embeddings, no_target, saved_names, target_names
 
 __all__ = ["BIAS", "MODULE", "PREFIX", "peft_blueprints"]
 
@@ -101,8 +102,10 @@ _SHARED: Final[Mapping[type[PeftMethod], _Shared]] = {
 
 def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ...]:
     """Every part of the adapter. Raises ``AdapterError`` (``adapter-misfit``, ``method-unsupported``)."""
-    saved = saved_names(config, anatomy)
-    targets = target_names(config, anatomy)
+    saved, tied = saved_names(config, anatomy), list[str]()
+    if isinstance(config, PeftLora) and config.ensure_weight_tying:
+        saved, tied = tie(saved, config.modules_to_save, anatomy)
+    targets = [name for name in target_names(config, anatomy) if name not in tied]
     twice = sorted(set(saved) & set(targets))
     if twice:
         raise AdapterError("adapter-misfit", f"the adapter both changes and replaces {', '.join(twice)}")
@@ -124,6 +127,11 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
     else:
         out = list(_method(config, targets, anatomy))
     out += [_module(anatomy.modules[name], name, f"{below}{name}.") for name in saved]
+    for name in tied:
+        key = f"{input_embeddings(anatomy)}.{MODULE}".replace(".", "/")
+        original = anatomy.modules[name]
+        build = partial(TiedModulePart, layer=name, original=original, key=key)
+        out.append(replace(_module(original, name, f"{below}{name}."), build=build))
     if config.bias != "none":
         biased = _biased(anatomy, saved) if config.bias == "all" else targets
         out += [_bias(anatomy.modules[name], name, name in targets) for name in biased if _has_bias(anatomy, name)]

@@ -19,6 +19,7 @@ from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, start_low
 from adpm.runtime.methods.parameter import ParameterPart, parameter_of, parameter_slots
 from adpm.runtime.methods.patterns import by_pattern
 from adpm.runtime.methods.residual import ResidualPart, first_pair
+from adpm.runtime.methods.tied import TiedLowRankPart, start_tied, tie
 from adpm.runtime.methods.tokens import TiedEmbeddingPart, TiedOutputPart, TokensPart
 from adpm.runtime.part import Blueprint
 from adpm.runtime.peft_targets import input_embeddings, no_target, targeted_by, tied_with
@@ -28,6 +29,7 @@ __all__ = ["lora_blueprints", "token_blueprints"]
 
 def lora_blueprints(config: PeftLora, targets: list[str], anatomy: Anatomy, prefix: str) -> list[Blueprint]:
     """Every part of a LoRA but what all methods have: its changes of modules, parameters and tokens."""
+    targets, tied = tie(targets, config.target_modules, anatomy) if config.ensure_weight_tying else (targets, [])
     parameters = list(_parameters(config, anatomy))
     both = sorted({layer for layer, _, _ in parameters} & set(targets))
     if both:
@@ -36,6 +38,7 @@ def lora_blueprints(config: PeftLora, targets: list[str], anatomy: Anatomy, pref
     if not targets and not tokens and not parameters:
         raise no_target(config, anatomy)
     out = [_change(config, anatomy.modules[name], name, prefix) for name in targets]
+    out += [_tied(config, anatomy, name, prefix) for name in tied]
     out += [_parameter(config, anatomy, *found, prefix) for found in parameters]
     if config.alora_invocation_tokens:
         watching = partial(InvocationPart, tokens=config.alora_invocation_tokens)
@@ -129,6 +132,22 @@ def _change(config: PeftLora, module: nn.Module, name: str, prefix: str, called:
         "method-unsupported",
         f"the adapter targets {name}, a {type(module).__name__}",
         cause="adpm runs LoRA on linear layers, convolutions, and embeddings without lora_bias",
+    )
+
+
+def _tied(config: PeftLora, anatomy: Anatomy, name: str, prefix: str) -> Blueprint:
+    """What acts on an output layer that shares the embedding's pair."""
+    rank = by_pattern(config.rank_pattern, name, config.r)
+    alpha = by_pattern(config.alpha_pattern, name, config.lora_alpha)
+    options = LowRankOptions(config.scale(rank, alpha), config.lora_dropout, chained=False, dora=config.use_dora)
+    module = anatomy.modules[name]
+    key = input_embeddings(anatomy).replace(".", "/")
+    return Blueprint(
+        key=name.replace(".", "/"),
+        file=(f"{prefix}{name}.", ""),
+        slots=_linear_slots(config, rank, *(features(module) or (0, 0))),
+        build=partial(TiedLowRankPart, layer=name, options=options, key=key),
+        start=partial(start_tied, module),
     )
 
 

@@ -18,7 +18,7 @@ FAMILIES = (
     *("t5", "mt5", "bart", "mbart", "whisper", "vit", "beit", "clip"),
 )
 # PEFT's methods that decide where they act by more than a layer's name.
-PEFT = ("lora", "adaption_prompt", "alora", "layer_replication", "prompt_tuning", "prefix_tuning")
+PEFT = ("lora", "adaption_prompt", "alora", "layer_replication", "ensure_weight_tying", "p_tuning", "prefix_tuning")
 
 
 @pytest.mark.slow

@@ -283,6 +283,64 @@ def test_layers_that_are_not_there_are_refused() -> None:
         )
 
 
+def tying(**settings: Any) -> Any:
+    torch.manual_seed(0)
+    model = SMALL["llama"].model("ForCausalLM", tie_word_embeddings=True)
+    adpm.attach(model).add("x", "peft_lora", ensure_weight_tying=True, **settings)
+    return model
+
+
+@pytest.mark.parametrize("settings", [{"use_dora": True}, {"lora_alpha": 3, "rank_pattern": {"q_proj": 2}}])
+@pytest.mark.parametrize("named", ["embed_tokens", "lm_head"])
+def test_an_output_layer_has_the_pair_of_its_embedding(named: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    model = tying(target_modules=["q_proj", named], **settings)
+    handle = model.adpm
+    randomise(handle, "x")
+    parts = handle.adapters["x"].parts
+    head, embedding = parts["lm_head"], parts["model/embed_tokens"]
+    assert torch.equal(head["A"], embedding["B"].T)
+    assert torch.equal(head["B"], embedding["A"].T)
+    handle.activate("x")
+    expected = logits(model)
+    handle.save("x", tmp_path)
+    other = tying(target_modules=["q_proj", named], **settings)
+    other.adpm.read(tmp_path, name="y")
+    other.adpm.activate("y")
+    assert float((logits(other) - expected).abs().max()) < 1e-5
+    other.adpm.save("y", tmp_path / "again")
+    for path in (tmp_path / "again").iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+    handle.train("x")
+    model(**invoked()).logits.square().sum().backward()
+    trained = [p for p in handle.adapters["x"].parameters() if p.requires_grad]
+    assert len(trained) == len(list(handle.adapters["x"].parameters()))
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in trained)
+
+
+def test_a_saved_embedding_is_the_output_layer_s_too(tmp_path: Path) -> None:
+    model = tying(target_modules=["q_proj"], modules_to_save=["lm_head"])
+    handle = model.adpm
+    parts = handle.adapters["x"].parts
+    head, embedding = parts["lm_head/module"], parts["model/embed_tokens/module"]
+    assert head["weight"] is embedding["weight"]
+    embedding["weight"].data.normal_(std=0.1)
+    handle.activate("x")
+    expected = logits(model)
+    handle.save("x", tmp_path)
+    handle.read(tmp_path, name="y")
+    handle.activate("y")
+    assert float((logits(model) - expected).abs().max()) < 1e-5
+    parts = handle.adapters["y"].parts
+    assert parts["lm_head/module"]["weight"] is parts["model/embed_tokens/module"]["weight"]
+
+
+def test_nothing_is_tied_that_does_not_share_a_weight() -> None:
+    handle = adpm.attach(decoder())
+    handle.add("x", "peft_lora", target_modules=["q_proj", "embed_tokens"], ensure_weight_tying=True)
+    adapter: Any = handle.adapters["x"]
+    assert "lm_head" not in adapter.parts
+
+
 class Experts(nn.Module):
     """Two matrices for each of three experts; ``is_transposed`` as transformers has it."""
 
@@ -388,16 +446,23 @@ def test_starts_that_changed_the_base_say_what_to_do() -> None:
 
 @pytest.mark.slow
 def test_peft_reads_what_adpm_saves(tmp_path: Path) -> None:
+    """All but replicas of GPT-2's layers, which the peer does not find."""
     python = peer("ADPM_PEFT_PYTHON")
-    for method in ("adaption", "activated", "replicated"):
-        for family in TARGETS:
-            if (method, family) == ("replicated", "gpt2"):  # whose layers the peer does not find
-                continue
-            model, directory = adapted(method, family), tmp_path / f"{method}-{family}"
-            model.adpm.save("x", directory / "adapter")
-            model.adpm.activate("x")
-            save_file({"logits": logits(model)}, directory / "outputs.safetensors")
-            save_file(invoked(), directory / "inputs.safetensors")
-            model.adpm.unload().save_pretrained(directory / "base")
-            (directory / "base_class.txt").write_text(type(model).__name__, "utf-8")
+    models = {
+        f"{method}-{family}": adapted(method, family)
+        for method in ("adaption", "activated", "replicated")
+        for family in TARGETS
+        if (method, family) != ("replicated", "gpt2")
+    }
+    for number, more in enumerate(({"target_modules": ["embed_tokens"]}, {"modules_to_save": ["embed_tokens"]})):
+        model = models[f"tied-{number}"] = tying(**{"target_modules": ["q_proj"], **more})
+        randomise(model.adpm, "x")
+    for name, model in models.items():
+        directory = tmp_path / name
+        model.adpm.save("x", directory / "adapter")
+        model.adpm.activate("x")
+        save_file({"logits": logits(model)}, directory / "outputs.safetensors")
+        save_file(invoked(), directory / "inputs.safetensors")
+        model.adpm.unload().save_pretrained(directory / "base")
+        (directory / "base_class.txt").write_text(type(model).__name__, "utf-8")
     check_peer(python, sorted(tmp_path.iterdir()))

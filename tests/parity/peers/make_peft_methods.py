@@ -368,6 +368,14 @@ def experts(rng: random.Random, family: str) -> Any:
     )
 
 
+def tying(rng: random.Random, family: str) -> Any:
+    names = rng.sample(["embed_tokens", "lm_head"], rng.randint(1, 2))
+    rest = FAMILIES[family][3]
+    if rng.random() < 0.4:
+        return peft.LoraConfig(target_modules=rest, modules_to_save=names[:1], ensure_weight_tying=True)
+    return peft.LoraConfig(target_modules=[*rest, *names], r=3, lora_alpha=6, ensure_weight_tying=True)
+
+
 _ALL = ("bert", "llama", "t5", "gpt2")
 _LINEAR = ("bert", "llama", "t5")
 METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
@@ -395,6 +403,7 @@ METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "adaption_prompt": (adaption, ("llama", "mistral", "gpt2")),
     "alora": (alora, ("llama", "mistral", "gpt2")),
     "layer_replication": (replication, ("llama", "mistral", "bert")),
+    "ensure_weight_tying": (tying, ("llama",)),
     "target_parameters": (experts, ("mixtral", "qwen3_moe", "gpt_oss", "llama4_text")),
 }
 
@@ -446,7 +455,7 @@ def fixture(out: Path, number: int, method: str, rng: random.Random) -> None:
         if parameter.requires_grad:
             noise = torch.randn_like(parameter) * 0.2
             around = ("magnitude", "ia3_l", "boft_s", "road_alpha", "ln_tuning")
-            parameter.data = 1.0 + noise if any(word in name for word in around) else noise
+            parameter.data.copy_(1.0 + noise if any(word in name for word in around) else noise)  # tied ones stay so
     directory = out / "peft-0.21.2" / f"{number:03}-{family}-{method}"
     model.save_pretrained(directory / "adapters")
     expected = outputs(model.eval(), inputs)
