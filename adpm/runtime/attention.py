@@ -36,6 +36,7 @@ __all__ = ["attention_acts", "fitting_acts"]
 
 _MASKS: Final = ("attention_mask", "mask")
 _BIAS: Final = "position_bias"
+_COUNTED: Final = "it counts relative positions from the prefix's beginning, for all rows alike"
 _OTHERS: Final = ("key_value_states", "encoder_hidden_states")  # where a cross-attention's keys are from
 
 
@@ -50,11 +51,14 @@ def attention_acts(name: str, tree: Chain[Placed], anatomy: Anatomy) -> Iterator
     run = run_of(tree, float(filling))
     mask = next((word for word in _MASKS if word in call), None)
     if call.cache is not None and mask is not None:
+        if _BIAS in call:
+            _check_even(name, tree, _COUNTED)
         across = any(part.targets[place].across for leaf in leaves_of(tree) for part, place in leaf.part)
         yield Act(Point(name, "before"), _Cached(run, call, call.cache, mask, across=across))
         return
     linears = next(dict(site.linears) for site in anatomy.attentions() if site.module == name)
     if "rel_embeddings" in call:
+        _check_even(name, tree, _COUNTED)
         yield from Disentangled(run, call, anatomy.model_type).acts(name, linears, anatomy)
         return
     if not linears.keys() >= {"k", "v"}:
@@ -64,12 +68,9 @@ def attention_acts(name: str, tree: Chain[Placed], anatomy: Anatomy) -> Iterator
             cause=f"{type(module).__name__} takes no past keys and values, and has no plain ones of its own",
         )
     mask = next((word for word in ADDED if word in call), None)
-    if mask is None and uneven_rows(tree):
-        raise CompositionError(
-            "composition-unsupported",
-            f"rows can't have prefixes of different lengths in {name}",
-            cause=f"{type(module).__name__} takes no mask that hides what the shorter ones are filled up with",
-            hint="give each prefix rows of its own: activate one at a time",
+    if mask is None:
+        _check_even(
+            name, tree, f"{type(module).__name__} takes no mask that hides what the shorter ones are filled up with"
         )
     longer = Longer(run, call, mask, anatomy.model_type)
     yield Act(Point(name, "before"), longer.before)
@@ -80,6 +81,16 @@ def attention_acts(name: str, tree: Chain[Placed], anatomy: Anatomy) -> Iterator
         yield Act(Point(bias, "before"), longer.before_bias)
         yield Act(Point(bias, "after"), longer.after_bias)
     yield Act(Point(name, "after"), longer.after)
+
+
+def _check_even(name: str, tree: Chain[Placed], cause: str) -> None:
+    if uneven_rows(tree):
+        raise CompositionError(
+            "composition-unsupported",
+            f"rows can't have prefixes of different lengths in {name}",
+            cause=cause,
+            hint="give each prefix rows of its own: activate one at a time",
+        )
 
 
 def fitting_acts(trees: Mapping[str, Chain[Placed]], anatomy: Anatomy) -> Iterator[Act]:

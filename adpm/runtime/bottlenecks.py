@@ -31,6 +31,7 @@ __all__ = ["Bottlenecks", "Fusions", "RunTree", "check_norms", "sum_form"]
 Bottlenecks = Chain[BottleneckPart]
 Fusions = Mapping[tuple[str, ...], FusionPart]  # at one place, by the names of the adapters that they fuse
 Change = Callable[[Tensor], Tensor]
+Bare = Callable[[Tensor, Tensor], Tensor]  # (h, r) to what the model itself makes of them
 
 
 class _State(NamedTuple):
@@ -42,10 +43,14 @@ class _State(NamedTuple):
 
 
 class RunTree:
-    """The general form: h' from h and r."""
+    """The general form: h' from h and r.
 
-    def __init__(self, tree: Bottlenecks, fusions: Fusions, norm: Norm | None) -> None:
+    ``bare`` is what a branch without an adapter leaves where the model's own norm and residual do not follow.
+    """
+
+    def __init__(self, tree: Bottlenecks, fusions: Fusions, norm: Norm | None, bare: Bare | None = None) -> None:
         self.tree = tree
+        self.bare = bare
         self.norm = norm
         self.fusions: dict[int, FusionPart] = {}
         self.divisions: dict[int, Division] = {}
@@ -84,6 +89,7 @@ class RunTree:
     def _fork(self, fork: Fork[BottleneckPart], state: _State) -> tuple[Tensor, BottleneckPart | None]:
         division = self.divisions[id(fork)]
         first = next(leaves_of(fork)).part
+        bare = self.bare if state.hidden is state.first else None
         pieces: list[tuple[Tensor, ...]] = [
             (None,) * division.count if value is None else division.divide(value)  # type: ignore[misc]  # r may lack
             for value in state
@@ -94,7 +100,10 @@ class RunTree:
             here = _State(hidden, own, residual)
             if branch is not None and not isinstance(branch, Leaf) and fork.kind != "rows":
                 here = here._replace(hidden=first.enter(hidden, residual, self.norm)[0])
-            out, last = (hidden, None) if branch is None else self._node(branch, here)
+            if branch is not None:
+                out, last = self._node(branch, here)
+            else:
+                out, last = hidden if bare is None or residual is None else bare(hidden, residual), None
             outs.append(out)
             lasts.append(last)
         parallel = {last is not None and last.config.is_parallel for last in lasts}

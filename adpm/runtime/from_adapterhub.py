@@ -167,6 +167,13 @@ def _low_ranks(config: LowRank, anatomy: Anatomy) -> Iterator[Blueprint]:
                 yield _fused(config, anatomy, name, sizes)
                 continue
             first = first or sizes
+            if config.is_vera and sizes != first:
+                raise AdapterError(
+                    "adapter-misfit",
+                    f"{name} has the sizes {sizes}, and another layer of the adapter {first}",
+                    cause="VeRA's layers share one pair of matrices",
+                    hint="name attn_matrices of the same sizes",
+                )
             yield Blueprint(
                 key=path.replace(".", "/"),
                 file=(f"{path}.loras.", "."),

@@ -42,6 +42,13 @@ def reft_blueprints(config: Reft, anatomy: Anatomy) -> Iterator[Blueprint]:
 
 def prompt_blueprint(config: PromptTuning, anatomy: Anatomy) -> Blueprint:
     """One part before the first layer."""
+    if not anatomy.family().embeddings.prompts:
+        raise AdapterError(
+            "method-unsupported",
+            f"prompt tuning in AdapterHub's form does not run in {anatomy.model_type}",
+            cause="the model counts the positions of its tokens before the prompt is among them",
+            hint="prompt tuning in PEFT's form (peft_prompt_tuning) is put before the tokens",
+        )
     return Blueprint(
         key="prompt_tuning",
         file=("prompt_tuning.prompt_tunings.", "."),

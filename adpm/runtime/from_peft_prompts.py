@@ -46,15 +46,16 @@ def _sizes(config: PeftVirtual, anatomy: Anatomy) -> tuple[int, int, int]:
     if isinstance(config, PeftPrefix):
         all_heads = _first(model, "num_attention_heads", "n_head", "num_heads", "encoder_attention_heads")
         heads = config.num_attention_heads or _first(model, "num_key_value_heads") or all_heads
-        head = _first(model, "head_dim", "d_kv") or anatomy.hidden_size // all_heads
+        head = _first(model, "head_dim", "d_kv") or anatomy.hidden_size // max(all_heads, 1)
         layers = config.num_layers or _first(model, "num_decoder_layers", "num_hidden_layers", "n_layer", "num_layers")
         size = config.token_dim or heads * head
-        if not layers or size % heads:
+        if not layers or not heads or size % heads:
             raise AdapterError("adapter-misfit", f"{size} can't be divided among {heads} heads of {layers} layers")
         return layers, heads, size
-    weight = anatomy.modules[input_embeddings(anatomy)].weight
-    width = weight.shape[1] if isinstance(weight, Tensor) else 0
-    return 0, 1, config.token_dim or width
+    weight = getattr(anatomy.modules[input_embeddings(anatomy)], "weight", None)
+    if not isinstance(weight, Tensor) or weight.dim() != 2:
+        raise AdapterError("adapter-misfit", f"{type(anatomy.model).__name__} has no embedding of tokens")
+    return 0, 1, config.token_dim or weight.shape[1]
 
 
 def _first(model: object, *names: str) -> int:

@@ -48,7 +48,10 @@ def no_target(config: PeftMethod, anatomy: Anatomy) -> AdapterError:
 
 def input_embeddings(anatomy: Anatomy) -> str:
     """The name of the module that turns tokens into vectors. ``AdapterError`` where the model has none."""
-    found = getattr(anatomy.model, "get_input_embeddings", lambda: None)()
+    try:
+        found = getattr(anatomy.model, "get_input_embeddings", lambda: None)()
+    except NotImplementedError:  # of a model that is two, as CLIP
+        found = None
     for name, module in anatomy.modules.items():
         if module is found:
             return name

@@ -53,7 +53,8 @@ def sublayer_acts(
         yield Act(Point(site.hidden.module, "after"), _Hidden(RunTree(tree, fusions, None)), Order.SUBLAYER)
     else:
         norm = None if site.norm is None else anatomy.module(site.norm).forward
-        yield from general_acts(site, RunTree(tree, fusions, norm), goes_on=goes_on)
+        run = RunTree(tree, fusions, norm, None if goes_on else _bare(site, norm))
+        yield from general_acts(site, run, goes_on=goes_on)
 
 
 def general_acts(site: Site, run: Run, *, goes_on: bool) -> Iterator[Act]:
@@ -68,6 +69,12 @@ def general_acts(site: Site, run: Run, *, goes_on: bool) -> Iterator[Act]:
         yield Act(Point(site.norm, "before"), act.before_norm, Order.SUBLAYER)
     if site.ends == "norm" and site.norm is not None and not goes_on:
         yield Act(Point(site.norm, "after"), act.after_norm, Order.SUBLAYER)
+
+
+def _bare(site: Site, norm: Norm | None) -> Run:
+    """What the model makes of h and r at ``site``."""
+    after = norm if site.ends == "norm" else None
+    return lambda hidden, residual: hidden + residual if after is None else after(hidden + residual)
 
 
 def embeddings_acts(change: Callable[[Tensor], Tensor], anatomy: Anatomy) -> Iterator[Act]:

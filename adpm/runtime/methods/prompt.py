@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adpm.errors import AdapterError
 from adpm.formats.peft_prompts import PeftVirtual
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act, Point
@@ -38,7 +39,14 @@ class PromptPart(HookedPart):
     def acts(self, anatomy: Anatomy) -> Iterator[Act]:
         model = anatomy.model
         embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]  # a transformers model's
-        if not getattr(anatomy.config, "is_encoder_decoder", False):
+        paired = bool(getattr(anatomy.config, "is_encoder_decoder", False))
+        if "inputs_embeds" not in Call(model.get_encoder() if paired else model):  # type: ignore[operator]  # as above
+            raise AdapterError(
+                "adapter-misfit",
+                f"{type(model).__name__} takes no embedded tokens",
+                cause="prompt tuning in PEFT's form puts its vectors before them",
+            )
+        if not paired:
             yield Act(Point("", "before"), _Prepend(self, Call(model), embedding))
             return
         encoder: nn.Module = model.get_encoder()  # type: ignore[operator]  # as above

@@ -104,7 +104,8 @@ class Embeddings:
     ``first_in``: the module also serves later; only its first call in a pass through the module ``first_in`` counts.
     ``invertible``: whether invertible adapters act here. ``owner``: the module that has them in AdapterHub's files,
     with a dot behind it. ``unscaled``: they act before the factor ``embed_scale``, which the module of some releases
-    multiplies with itself.
+    multiplies with itself. ``prompts``: whether more vectors can come after it; not where the model counts positions
+    for its layers before.
     """
 
     module: Names
@@ -112,6 +113,7 @@ class Embeddings:
     invertible: bool = True
     owner: str = ""
     unscaled: bool = False
+    prompts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

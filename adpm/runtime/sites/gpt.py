@@ -11,7 +11,7 @@ __all__ = ["GPT2", "GPTJ"]
 GPT2: Final = Family(
     model_type="gpt2",
     adapterhub_class="GPT2AdapterModel",
-    embeddings=Embeddings(("drop",)),
+    embeddings=Embeddings(("drop",), prompts=False),
     stacks=(
         Stack(
             layers=("h",),
@@ -27,7 +27,7 @@ GPT2: Final = Family(
 GPTJ: Final = Family(
     model_type="gptj",
     adapterhub_class="GPTJAdapterModel",
-    embeddings=Embeddings(("drop",)),
+    embeddings=Embeddings(("drop",), prompts=False),
     stacks=(
         Stack(
             layers=("h",),

@@ -14,7 +14,7 @@ __all__ = ["MODERNBERT"]
 MODERNBERT: Final = Family(
     model_type="modernbert",
     adapterhub_class="ModernBertModel",
-    embeddings=Embeddings(("embeddings",)),
+    embeddings=Embeddings(("embeddings",), prompts=False),
     stacks=(
         Stack(
             layers=("layers",),

@@ -32,7 +32,7 @@ def _stack(path: str, sublayers: tuple[SubLayer, ...], *attentions: Attention) -
 T5: Final = Family(
     model_type="t5",
     adapterhub_class="T5AdapterModel",
-    embeddings=Embeddings(("encoder.dropout",), first_in="encoder", owner="encoder."),
+    embeddings=Embeddings(("encoder.dropout",), first_in="encoder", owner="encoder.", prompts=False),
     stacks=(
         _stack(
             "encoder",

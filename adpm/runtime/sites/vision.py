@@ -56,6 +56,7 @@ def _by_turns(name: SubLayerName, layer_norm: str, adapters: str) -> SubLayer:
 BEIT: Final = replace(
     VIT,
     model_type="beit",
+    embeddings=Embeddings(("embeddings",), invertible=False, prompts=False),
     adapterhub_class="BeitAdapterModel",
     stacks=(
         replace(
