@@ -277,6 +277,48 @@ def test_eager_and_sdpa_are_the_same() -> None:
         assert close(found[0], found[1])
 
 
+@pytest.mark.parametrize("family", ["bert", "llama", "vit"])
+def test_flash_attention_is_the_same(family: str) -> None:
+    """The kernel that torch has for CPUs, which takes no mask of padding."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: PLC0415 - for this alone
+
+    inputs = model_inputs(SMALL[family].kind, padded=False)
+    inputs.pop("attention_mask", None)
+    found = []
+    for attention in ("eager", "sdpa"):
+        model = adapted(family, attn_implementation=attention)
+        model.adpm.activate("stack(lo, ho, pa)")
+        with torch.no_grad(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            found.append(tensors_of(model(**inputs)))
+    assert close(found[0], found[1])
+
+
+def test_data_parallel_runs_the_adapted_model() -> None:
+    model = adapted("bert")
+    parallel = torch.nn.DataParallel(model)
+    for composition in (None, "stack(ho, lo)", "pa"):
+        with model.adpm.using(composition):
+            assert close(run(parallel, "bert"), run(model, "bert"), 0.0)
+    model.adpm.train("ho")
+    parallel(**model_inputs("text"))[0].pow(2).mean().backward()
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert reached
+    assert all(name.startswith("adpm.adapters.ho.") for name in reached)
+
+
+def test_nothing_of_transformers_is_patched() -> None:
+    """No class has another method, and no module a forward of its own, while adapters act and afterwards."""
+    model = adapted("bert")
+    kinds = {type(module) for module in model.modules() if not type(module).__module__.startswith("adpm")}
+    before = {kind: dict(vars(kind)) for kind in kinds}
+    for composition in ("stack(ho, lo)", "pa", None):
+        model.adpm.activate(composition)
+        run(model, "bert")
+        assert all(dict(vars(kind)) == found for kind, found in before.items())
+        assert not any("forward" in vars(module) for module in model.modules())
+    assert {type(module) for module in model.modules()} >= kinds
+
+
 def test_handles_on_two_models_do_not_meet() -> None:
     first, second = adapted("llama"), adapted("llama")
     bare = run(second, "llama")
