@@ -30,7 +30,7 @@ class Longer:
     def __init__(self, run: Run, call: Call, mask: str | None, model_type: str) -> None:
         self.run, self.call, self.mask, self.model_type = run, call, mask, model_type
         self.keys, self.values, self.count, self.bias = Capture(), Capture(), Capture(), Capture()
-        self.bias_count = Capture()
+        self.bias_sizes = Capture()
 
     def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         named = self.call.named(args, kwargs)
@@ -41,7 +41,7 @@ class Longer:
         self.keys.put(front.keys)
         self.values.put(front.values)
         self.count.put(front.count)
-        self.bias.put(front.count)
+        self.bias.put((front.count, len(x)))
         masks = [word for word in ADDED if isinstance(named.get(word), Tensor)]
         causal = bool(named.get("is_causal")) and not masks
         scores = scores_of(front, *self._filled(module, given=bool(masks) or causal), x.dtype)
@@ -76,13 +76,17 @@ class Longer:
 
     def before_bias(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
         """BEiT's own bias in transformers 4 is asked for the size that it would interpolate to."""
-        count = self.bias.take()
-        self.bias_count.put(count)
-        return args, {**kwargs, "dim_size": kwargs["dim_size"] - count} if count else kwargs
+        sizes = self.bias.take()
+        self.bias_sizes.put(sizes)
+        return args, {**kwargs, "dim_size": kwargs["dim_size"] - sizes[0]} if sizes else kwargs
 
     def after_bias(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:  # noqa: ARG002 - a hook's
-        count = self.bias_count.take()
-        return functional.pad(output, (count, 0, count, 0)) if count else output
+        """One for each row: what hides positions in some of them is added to it in place."""
+        sizes = self.bias_sizes.take()
+        if sizes is None:
+            return output
+        count, rows = sizes
+        return functional.pad(output, (count, 0, count, 0)).repeat(rows // len(output), 1, 1, 1)
 
     def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
         count = self.count.take()

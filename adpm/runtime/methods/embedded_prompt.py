@@ -11,7 +11,7 @@ adapter's act, as in the peer. Sources: Lester et al. 2021 (2104.08691); ``adapt
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -24,6 +24,13 @@ from adpm.runtime.methods.calls import Call, widen
 from adpm.runtime.methods.hooked import HookedPart
 
 __all__ = ["EmbeddedPromptPart", "start_embedded_prompt"]
+
+
+_MASKS: Final = (
+    "attention_mask",
+    "attn_mask",
+    "causal_attention_mask",
+)  # a layer's; the others up to transformers 4.57
 
 
 class EmbeddedPromptPart(HookedPart):
@@ -79,17 +86,22 @@ class _WidenMask:
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
         kwargs = self.call.named(args, kwargs)
-        mask, count = kwargs.get("attention_mask"), len(self.part["vectors"])
-        if not isinstance(mask, Tensor):
+        masks = {name: kwargs[name] for name in _MASKS if isinstance(kwargs.get(name), Tensor)}
+        if not masks:
             return None
         first = self.call.names[0]
         length = kwargs[first].shape[1]
+        rest = {name: value for name, value in kwargs.items() if name != first}
+        return (kwargs[first],), rest | {name: self._widened(mask, length) for name, mask in masks.items()}
+
+    def _widened(self, mask: Tensor, length: int) -> Tensor:
+        """``mask`` for ``length`` positions, of which the prompt's see and are seen."""
+        count = len(self.part["vectors"])
         value = 1 if mask.dtype == torch.bool or mask.dim() == 2 else 0
         mask = functional.pad(mask, (length - mask.shape[-1], 0), value=value)
         if mask.dim() == 4 and mask.shape[2] > 1:
             mask = functional.pad(mask[:, :, count - length :], (0, 0, count, 0), value=value)
-        rest = {name: value for name, value in kwargs.items() if name != first}
-        return (kwargs[first],), {**rest, "attention_mask": mask}
+        return mask
 
 
 def start_embedded_prompt(tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
