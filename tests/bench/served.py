@@ -48,7 +48,10 @@ http {{
   server {{
     listen 127.0.0.1:{port}; root {root}; index index.html;
     location ^~ /api/ {{ types {{ }} default_type application/json; }}
-    location ^~ /{hub}/resolve/ {{ add_header X-Repo-Commit {commit}; }}
+    location ~ ^/{hub}/resolve/[^/]+/(?<file>.+)$ {{
+      add_header X-Repo-Commit {commit};
+      add_header X-Linked-Etag '"$file"';  # nginx's own are of time and size: all alike
+    }}
     location = /v2/ {{ return 200 "{{}}"; }}
     location ~ ^/v2/.*/manifests/ {{ default_type application/vnd.oci.image.manifest.v1+json; types {{ }} }}
   }}
