@@ -97,7 +97,7 @@ def test_an_object_store(work: Workplace, kind: str, tmp_path: Path, monkeypatch
         found = checked(work, "s3://adpm/r", "--write")
         assert found["writes"]
         assert found["compare and swap"] is (kind == "moto")
-        assert found["one winner"] is (kind == "moto")
+        assert found["one winner"] or kind != "moto"  # without conditions, too, one of eight may be alone for once
         if kind == "moto":
             listed = server.client().list_objects_v2(Bucket="adpm", Prefix="r/")["Contents"]
             left = {entry["Key"] for entry in listed}
