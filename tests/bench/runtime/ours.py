@@ -13,7 +13,7 @@ from torch import nn
 
 import adpm
 from adpm.store.store import Store
-from tests.bench.runtime.base import FEW, bert, forward, same_weights, step
+from tests.bench.runtime.base import FEW, LOWEST, bert, forward, gradients, same_weights, step
 from tests.bench.runtime.measure import Figures, against, timed
 from tests.bench.runtime.rows import MANY, SHAPES
 from tests.bench.runtime.tasks import SHORT, Tasks, directories, forward_task, growth, load_and_copy, reading, switching
@@ -56,6 +56,7 @@ def few(material: Path) -> Tasks:
         passes = partial(forward_task, forward(bare, rows, tokens), forward(model, rows, tokens))
         tasks[f"mixed.{kind}"] = passes(partial(handle.activate, mixed))
         tasks[f"train.{kind}"] = _training(bare, full, kind)
+        tasks[f"activations.{kind}"] = partial(against, full, gradients(same_weights(bare), *SHAPES[0], LOWEST[kind]))
     for kind, files in (("pfeiffer", "pfeiffer"), ("lora", "peft")):
         tasks[f"read.{kind}"] = partial(_read, same_weights(bare), directories(material, files, FEW))
         project = material / "project" / files

@@ -71,6 +71,8 @@ TASKS: Final = (
     Task("mixed.many", ALL, "many", every=4),
     Task("train.pfeiffer", ADAPTERS, every=2),
     Task("train.lora", ALL, every=2),
+    Task("activations.pfeiffer", OURS, every=2),
+    Task("activations.lora", OURS, every=2),
     Task("many", ALL, "many", every=0),  # measured when the worker gets ready
 )
 
@@ -117,6 +119,15 @@ ROWS: Final = (
     Row("mixed batch, 64 of 500 LoRAs over 64 rows", "mixed.many", "wall", "x", 1.1, 3, readme=True),
     Row("train step, Pfeiffer, to full fine-tuning", "train.pfeiffer", "wall", "x", 0.41, 3, readme=True),
     Row("train step, LoRA, to full fine-tuning", "train.lora", "wall", "x", 0.41, 3, readme=True),
+    Row(
+        "forward and activations' gradients alone, as far as a Pfeiffer needs",
+        "activations.pfeiffer",
+        "wall",
+        "x",
+        None,
+        3,
+    ),
+    Row("forward and activations' gradients alone, as far as a LoRA needs", "activations.lora", "wall", "x", None, 3),
     Row("memory of 500 LoRAs, to their bytes", "many", "resident", "x", 1.05, readme=True),
     Row("of it, what no file backs", "many", "own", "x"),
 )
