@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def checkout(lock: Lock, store: Store, target: Path) -> CheckedOut:
     try:
         with store.session():
             for name, package in lock.names():
-                _link(package, store, building / name, ways)
+                _link(package, store, f"{building}/{name}", ways)
         building.mkdir(parents=True, exist_ok=True)
         (building / _MARK).write_text("Made by 'adpm checkout'; the next one replaces it.\n", encoding="utf-8")
         _put_in_place(building, target)
@@ -62,10 +63,10 @@ def _check_complete(lock: Lock, store: Store) -> None:
                 )
 
 
-def _link(package: LockedPackage, store: Store, directory: Path, ways: dict[str, int]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
+def _link(package: LockedPackage, store: Store, directory: str, ways: dict[str, int]) -> None:
+    os.makedirs(directory, exist_ok=True)
     for file in package.files:
-        way = store.link_out(file.blob, directory / file.path)
+        way = store.link_out(file.blob, f"{directory}/{file.path}")
         ways[way] = ways.get(way, 0) + 1
 
 

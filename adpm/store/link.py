@@ -37,13 +37,13 @@ class Linker:
         self._root = root
         self._first: dict[tuple[int, int], int] = {}
 
-    def link_out(self, blob: Blob, target: Path) -> str:
+    def link_out(self, blob: Blob, target: Path | str) -> str:
         """Make ``target`` a file with the object's bytes, replacing what is there; the way it was done, as a word.
 
         ``target`` is whole or as before at every moment. The bytes are not hashed here. Raises ``NotFoundError``
         (``object-missing``), ``StoreError`` (``link-failed``).
         """
-        source = object_path(self._root, blob.digest)
+        source, target = object_path(self._root, blob.digest), str(target)  # a Path costs more than the link
         try:
             return self._link(source, target)
         except FileNotFoundError as error:
@@ -58,8 +58,8 @@ class Linker:
         except OSError as error:
             raise _failed(blob, target, error) from error
 
-    def _link(self, source: str, target: Path) -> str:
-        parent = os.path.dirname(target)  # for many files a Path costs more than the link
+    def _link(self, source: str, target: str) -> str:
+        parent = os.path.dirname(target)
         try:
             directory = os.stat(parent)
         except FileNotFoundError:
@@ -79,7 +79,7 @@ class Linker:
         raise AssertionError("the last way either works or raises")
 
 
-def _failed(blob: Blob, target: Path, error: OSError) -> StoreError:
+def _failed(blob: Blob, target: str, error: OSError) -> StoreError:
     return StoreError(
         "link-failed",
         f"could not link {blob.digest} to {target}",
@@ -88,11 +88,11 @@ def _failed(blob: Blob, target: Path, error: OSError) -> StoreError:
     )
 
 
-def _reflink(source: str, target: Path) -> None:
+def _reflink(source: str, target: str) -> None:
     _own_file(source, target, lambda here, there: fcntl.ioctl(there, _FICLONE, here), sync=False)
 
 
-def _copy(source: str, target: Path) -> None:
+def _copy(source: str, target: str) -> None:
     def copy(here: int, there: int) -> None:
         with open(here, "rb", closefd=False) as read, open(there, "wb", closefd=False) as write:
             shutil.copyfileobj(read, write, 1 << 20)
@@ -100,10 +100,10 @@ def _copy(source: str, target: Path) -> None:
     _own_file(source, target, copy, sync=True)
 
 
-def _own_file(source: str, target: Path, fill: Callable[[int, int], object], *, sync: bool) -> None:
+def _own_file(source: str, target: str, fill: Callable[[int, int], object], *, sync: bool) -> None:
     here = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        there, unfinished = temporary(target.parent)
+        there, unfinished = temporary(Path(target).parent)
         try:
             fill(here, there)
             os.fchmod(there, 0o644)
@@ -119,31 +119,31 @@ def _own_file(source: str, target: Path, fill: Callable[[int, int], object], *, 
         os.close(here)
 
 
-def _hard_link(source: str, target: Path) -> None:
-    _new_name(lambda path: os.link(source, path), source, target)
+def _hard_link(source: str, target: str) -> None:
+    _new_name(os.link, source, target)
 
 
-def _symbolic_link(source: str, target: Path) -> None:
-    _new_name(lambda path: path.symlink_to(source), source, target)
+def _symbolic_link(source: str, target: str) -> None:
+    _new_name(os.symlink, source, target)
 
 
-def _new_name(make: Callable[[Path], None], source: str, target: Path) -> None:
+def _new_name(make: Callable[[str, str], None], source: str, target: str) -> None:
     try:
-        make(target)
+        make(source, target)
     except FileExistsError:
-        if target.samefile(source):
+        if os.path.samefile(source, target):
             return
-        descriptor, unfinished = temporary(target.parent)  # reserves a name
+        descriptor, unfinished = temporary(Path(target).parent)  # reserves a name
         os.close(descriptor)
         unfinished.unlink()
         try:
-            make(unfinished)
+            make(source, str(unfinished))
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
 
 
-_WAYS: Final[tuple[tuple[str, Callable[[str, Path], None]], ...]] = (
+_WAYS: Final[tuple[tuple[str, Callable[[str, str], None]], ...]] = (
     ("reflink", _reflink),
     ("hard link", _hard_link),
     ("symbolic link", _symbolic_link),

@@ -61,7 +61,7 @@ class Store:
         """While it lasts nothing is collected: hold it from asking what is there until the lock is registered."""
         return session(self.root)
 
-    def link_out(self, blob: Blob, target: Path) -> str:
+    def link_out(self, blob: Blob, target: Path | str) -> str:
         """Make ``target`` a file with its bytes; see ``link.Linker.link_out``."""
         return self._linker.link_out(blob, target)
 

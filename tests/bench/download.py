@@ -222,6 +222,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=3_600_000, help="bytes of an adapter")
     parser.add_argument("--quick", action="store_true", help="only adpm, curl and sha256")
     options = parser.parse_args()
+    if options.work is not None:
+        options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work) as directory:
         for name in ("large", "small") if options.only is None else (options.only,):
             work = Path(directory) / name
