@@ -164,7 +164,10 @@ def _from_hub(source: HubSource, store: Store) -> Direct:
         batch.put([card_data], release.card)
 
         def put(blob: Blob) -> None:
-            if not batch.has(blob):
+            if batch.has(blob):
+                return
+            there = found.file(blob.digest)
+            if there is None or not batch.share(there, blob):
                 batch.put(found.chunks(blob.digest), blob)
 
         in_parallel(put, list(dict.fromkeys(file.blob for file in release.files)), threads=limits.CONNECTIONS)

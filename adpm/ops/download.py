@@ -41,15 +41,18 @@ def download(missing: list[Missing], registry_of: Callable[[str], Registry], bat
     when an error, or the end of the process, stops the work is gone on with by the next call.
     """
     small: list[Callable[[], None]] = []
+    files: list[Callable[[], None]] = []
     large: list[_Large] = []
     for one in sorted(missing, key=lambda one: -one.blob.size):  # so that no large one is begun last
         assert one.package.registry is not None  # noqa: S101 - direct sources are brought otherwise
         registry = registry_of(one.package.registry)
         if one.blob.size <= limits.SMALL_BYTES:
             small.append(partial(_fetch_whole, one, registry, batch, listener))
+        elif registry.gives_files:
+            files.append(partial(_fetch_file, one, registry, batch, listener))
         else:
             large.append(_Large(one, registry, batch, listener))
-    jobs = [job for begun in large for job in begun.jobs()]
+    jobs = files + [job for begun in large for job in begun.jobs()]
     try:
         in_parallel(lambda job: job(), jobs, threads=connections(), first=limits.CONNECTIONS_FIRST)
         in_parallel(lambda job: job(), small, threads=connections(), first=1)
@@ -66,6 +69,15 @@ def _fetch_whole(one: Missing, registry: Registry, batch: Batch, listener: Liste
                 yield chunk
 
     batch.put(chunks(), one.blob)
+    listener(one.event(0, done=True))
+
+
+def _fetch_file(one: Missing, registry: Registry, batch: Batch, listener: Listener) -> None:
+    there = registry.file(one.package.name, one.blob)
+    if there is None or not batch.share(there, one.blob):
+        _fetch_whole(one, registry, batch, listener)
+        return
+    listener(one.event(one.blob.size))
     listener(one.event(0, done=True))
 
 

@@ -63,6 +63,8 @@ class _State:
 class HubRegistry(IndexedRegistry):
     """The repositories of ``owner``, or with None those of everybody, a name's first part being the owner."""
 
+    has_files = True  # in the Hub's own cache
+
     def __init__(self, name: str, address: str, api: HubApi, owner: str | None, commits: Commits) -> None:
         super().__init__(name, address)
         self._api = api
@@ -115,6 +117,11 @@ class HubRegistry(IndexedRegistry):
             yield from file_chunks(cached)
         else:
             yield from self._commits.chunks(repository, self._holder(name, blob.digest), blob.digest)
+
+    def _file(self, name: PackageName, blob: Blob) -> Path | None:
+        repository = repository_of(name, self._owner)
+        cached = self._api.cached(repository, blob.digest.hex, blob.size)
+        return cached or self._commits.file(repository, self._holder(name, blob.digest), blob.digest)
 
     def _prepare(self, *, init: bool) -> None:
         """Nothing: repositories appear when they are written to, and the Hub tells who may do that."""

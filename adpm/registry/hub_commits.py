@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,12 +73,17 @@ class Commits:
 
     def chunks(self, repository: str, entry: Entry, digest: Digest) -> Iterable[bytes]:
         """Bytes of a release by digest. Raises ``FileNotFoundError``."""
+        there = self.file(repository, entry, digest)
+        return [self._plain.made(digest)] if there is None else file_chunks(there)
+
+    def file(self, repository: str, entry: Entry, digest: Digest) -> Path | None:
+        """The file of the Hub's cache that holds them; None for what is made. Raises ``FileNotFoundError``."""
         if entry.paths[digest] == MADE:
-            return [self._plain.made(digest)]
+            return None
         there = self._api.download(repository, entry.commit or "", entry.paths[digest])
         if there is None:
             raise FileNotFoundError(digest)
-        return file_chunks(there)
+        return there
 
     def at(self, repository: str, revision: str | None) -> Revision:
         """The release that a branch, a tag or a commit (None: ``main``) of any repository holds now.
@@ -122,8 +128,18 @@ class Revision:
 
     def chunks(self, digest: Digest) -> Iterable[bytes]:
         """The bytes of its manifest, card or a file, **not** verified. ``NotFoundError`` (``blob-missing``)."""
-        try:
+        with self._holding(digest):
             return self._commits.chunks(self.repository, self._entry, digest)
+
+    def file(self, digest: Digest) -> Path | None:
+        """The file of the Hub's cache that holds them, as ``Registry.file`` has it."""
+        with self._holding(digest):
+            return self._commits.file(self.repository, self._entry, digest)
+
+    @contextmanager
+    def _holding(self, digest: Digest) -> Iterator[None]:
+        try:
+            yield
         except (KeyError, FileNotFoundError) as error:
             raise NotFoundError(
                 "blob-missing",

@@ -6,7 +6,6 @@ only pickles are, since what they become must be known.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ from adpm.net.client import Document
 from adpm.registry.cache import DocumentCache
 from adpm.registry.hub_api import HubApi, HubFile
 from adpm.registry.hub_records import Entry
-from adpm.store.files import read_bounded
+from adpm.store.files import blob_of, read_bounded
 
 __all__ = ["MADE", "Plain"]
 
@@ -101,9 +100,7 @@ class Plain:
     def _blob(self, repository: str, commit: str, file: HubFile) -> Blob:
         if file.sha256 is not None:
             return Blob(file.sha256, file.size)
-        with self._fetched(repository, commit, file.path).open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-            return Blob(Digest(f"sha256:{digest}"), content.tell())
+        return blob_of(self._fetched(repository, commit, file.path))
 
     def _fetched(self, repository: str, commit: str, path: str) -> Path:
         there = self._api.download(repository, commit, path)

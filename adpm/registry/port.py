@@ -81,6 +81,8 @@ class Registry(ABC):
 
     has_parts: bool = False
     """Whether pieces of one blob are worth asking for at once."""
+    has_files: bool = False
+    """Whether large blobs arrive as files that others keep on this machine."""
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
@@ -160,6 +162,20 @@ class Registry(ABC):
     def gives_parts(self) -> bool:
         """Whether pieces of one blob may be asked for at once: a mirror, which is checked first, is asked for all."""
         return self.has_parts and self._mirrors is None
+
+    @property
+    def gives_files(self) -> bool:
+        """Whether ``file`` is worth asking."""
+        return self.has_files and self._mirrors is None
+
+    def file(self, name: PackageName, blob: Blob) -> Path | None:
+        """A file of this machine with the bytes of a blob, **not** verified: give it to ``Batch.share``.
+
+        It is brought there if need be. None where the registry has the bytes but no such file. Raises
+        ``NotFoundError`` (``blob-missing``).
+        """
+        with self._faults(name, blob):
+            return self._file(name, blob)
 
     def confirmed(self, listing: Listing) -> Confirmed:
         """Fetch manifest and card of a listed release and check that they say what the index said. Cost: two blobs.
@@ -337,6 +353,9 @@ class Registry(ABC):
         fetched and passed over."""
         with closing(self._blob_chunks(name, blob)) as chunks:
             yield from skipped(chunks, start)
+
+    def _file(self, name: PackageName, blob: Blob) -> Path | None:  # noqa: ARG002 - for those who have files
+        return None
 
     @abstractmethod
     def _prepare(self, *, init: bool) -> None:

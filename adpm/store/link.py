@@ -22,12 +22,35 @@ from adpm.errors import NotFoundError, StoreError
 from adpm.store.durable import temporary
 from adpm.store.layout import object_path
 
-__all__ = ["Linker"]
+__all__ = ["Linker", "shared_file"]
 
 _FICLONE: Final = 0x40049409  # linux/fs.h
 _CANNOT: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EINVAL, errno.EMLINK, errno.EACCES}
 )
+
+
+def shared_file(source: Path, directory: Path) -> Path | None:
+    """A new file in ``directory``, read-only, with the bytes of ``source`` and without a copy of them.
+
+    None where the two lie in different file systems, or where ``source`` is somebody else's. Errors are those of the
+    file system.
+    """
+    found = os.path.realpath(source)
+    descriptor, target = temporary(directory)
+    os.close(descriptor)
+    for way in (_reflink, _hard_link):
+        try:
+            way(found, str(target))
+            target.chmod(0o444)
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                target.unlink(missing_ok=True)
+                raise
+        else:
+            return target
+    target.unlink(missing_ok=True)
+    return None
 
 
 class Linker:

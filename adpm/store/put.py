@@ -15,8 +15,10 @@ from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import IntegrityError, StoreError
 from adpm.store.durable import link_into_place, sync, sync_all, temporary, write, write_all
+from adpm.store.files import blob_of
 from adpm.store.get import has, quarantine
 from adpm.store.layout import object_path
+from adpm.store.link import shared_file
 from adpm.store.parallel import in_parallel
 from adpm.store.partial import Partial
 
@@ -67,6 +69,26 @@ class Batch:
         finally:
             if isinstance(chunks, Generator):
                 chunks.close()  # an error must not leave its connection open
+
+    def share(self, file: Path, blob: Blob) -> bool:
+        """Take the bytes of ``file``, without a copy; False where that is not possible, or where they are others.
+
+        It shares its blocks with the object, or becomes one file with it, which then is read-only under either name:
+        so only for files that nobody writes into, which others may still replace or remove.
+        """
+        if self.has(blob):
+            return True
+        try:
+            shared = shared_file(file, self._root / "tmp")
+            if shared is None:
+                return False
+            if blob_of(shared) != blob:
+                shared.unlink()
+                return False
+            self._take(blob, shared)
+        except OSError as error:
+            raise _failed(self._root, error) from error
+        return True
 
     def partial(self, blob: Blob) -> Partial | None:
         """A download of ``blob`` to go on with, or to begin; None if another process is at it: then ``put`` it.

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from adpm import limits
+from adpm.core.names import Digest
+from adpm.store import link
+from adpm.store.store import Store
 from tests.cli.conftest import Workplace
 from tests.making import make_adapter
 from tests.registry.hub.library import fresh_library
 from tests.registry.hub.server import Hub, serving
+from tests.store.test_store import no_reflink
 
 
 @pytest.fixture
@@ -84,6 +89,30 @@ def test_an_adapter_of_any_repository(work: Workplace, hub: Hub) -> None:
     assert hub.count() == before
     work.adpm("update")
     assert newer in work.read("adapter.lock")
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_what_lies_in_the_hubs_cache_is_linked(
+    work: Workplace, hub: Hub, monkeypatch: pytest.MonkeyPatch, *, direct: bool
+) -> None:
+    monkeypatch.setattr(limits, "SMALL_BYTES", 100)
+    monkeypatch.setattr(link, "_reflink", no_reflink)
+    upload(hub, make_adapter(work.root / "one", base=work.base), tag="1.0")
+    work.start()
+    adapter = '{package: "hf:AdapterHub/My_Squad"}' if direct else "adapterhub/my_squad"
+    (work.project / "adapter.yaml").write_text(
+        f'base: {{path: "{work.base}"}}\nregistries: [{{name: hub, url: "hf://"}}]\nadapters: {{qa: {adapter}}}\n'
+    )
+    work.adpm("lock")
+    work.adpm("install")
+    (package,) = json.loads(work.read("adapter.lock"))["packages"].values()
+    (weights,) = (entry for path, entry in package["files"].items() if path.endswith(".safetensors"))
+    stored = Store(work.root / "home").path(Digest(weights["digest"]))
+    (cached,) = (path for path in (work.root / "hf").rglob("*.safetensors"))
+    assert stored.samefile(cached)
+    shutil.rmtree(work.root / "hf")
+    work.adpm("verify")
+    work.adpm("install", "--offline")
 
 
 def test_sources_that_can_not_be_taken(work: Workplace, hub: Hub) -> None:

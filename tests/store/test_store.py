@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -18,11 +19,16 @@ from adpm import limits
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import IntegrityError, NotFoundError, StoreError
+from adpm.store import link
 from adpm.store.store import Store
 
 
 def blob_of(data: bytes) -> Blob:
     return Blob(Digest.of(data), len(data))
+
+
+def no_reflink(source: str, target: str) -> None:
+    raise OSError(errno.EOPNOTSUPP, "not here", source, None, target)
 
 
 def damage(path: Path, data: bytes) -> None:
@@ -198,6 +204,40 @@ def test_a_full_batch_is_placed_early(store: Store, monkeypatch: pytest.MonkeyPa
     with store.batch() as batch:
         blobs = [batch.put([b"%d" % i]) for i in range(4)]
         assert [store.has(blob) for blob in blobs] == [True, True, True, False]
+
+
+def test_a_file_that_is_shared_is_not_copied(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "_reflink", no_reflink)
+    there, damaged = tmp_path / "there", tmp_path / "damaged"
+    there.write_bytes(b"abc" * 1000)
+    damaged.write_bytes(b"abd" * 1000)
+    (tmp_path / "link").symlink_to(there)
+    blob = blob_of(b"abc" * 1000)
+    with store.batch() as batch:
+        assert not batch.share(damaged, blob)
+        assert batch.share(tmp_path / "link", blob)
+        assert batch.share(damaged, blob)  # there already
+    assert bytes(store.map(blob)) == b"abc" * 1000
+    path = Path(store.path(blob.digest))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert there.samefile(path)
+    there.unlink()
+    assert bytes(store.map(blob)) == b"abc" * 1000
+    assert not list((store.root / "tmp").iterdir())
+
+
+def test_a_file_of_another_file_system_is_not_shared(store: Store) -> None:
+    shared_memory = Path("/dev/shm")  # noqa: S108 - another file system is what we need
+    if not shared_memory.is_dir() or shared_memory.stat().st_dev == store.root.parent.stat().st_dev:
+        pytest.skip("no second file system here")
+    there = shared_memory / f"adpm-test-{id(store)}"
+    there.write_bytes(b"abc")
+    try:
+        with store.batch() as batch:
+            assert not batch.share(there, blob_of(b"abc"))
+    finally:
+        there.unlink()
+    assert not list((store.root / "tmp").iterdir())
 
 
 def test_threads_share_a_batch(store: Store) -> None:
