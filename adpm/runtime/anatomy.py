@@ -18,7 +18,7 @@ from adpm.runtime.sites import FAMILIES
 from adpm.runtime.sites.declare import Sites, read_sites
 from adpm.runtime.sites.family import SUBLAYERS, Attention, Family, Names, Stack, SubLayer, Tap
 
-__all__ = ["HANDLE", "Anatomy", "AttentionSite", "Site", "View", "features", "output_embeddings"]
+__all__ = ["HANDLE", "Anatomy", "AttentionSite", "Site", "View", "features", "output_embeddings", "token_embedding"]
 
 HANDLE = "adpm"  # the attribute under which the handle is registered
 
@@ -319,6 +319,15 @@ def features(module: nn.Module) -> tuple[int, int] | None:
         return module.weight.shape[0], module.weight.shape[1]
     inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
     return (inputs, outputs) if isinstance(inputs, int) and isinstance(outputs, int) else None
+
+
+def token_embedding(anatomy: Anatomy) -> nn.Module | None:
+    """The module that turns tokens into vectors, or pixels where there are no tokens; None where the model has none."""
+    get_input: Callable[[], nn.Module | None] = getattr(anatomy.model, "get_input_embeddings", lambda: None)
+    try:
+        return get_input()
+    except NotImplementedError:  # of a model that is two, as CLIP
+        return None
 
 
 def output_embeddings(anatomy: Anatomy) -> tuple[str, ...]:

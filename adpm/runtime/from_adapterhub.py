@@ -9,10 +9,11 @@ from torch import Generator, Tensor, nn
 
 from adpm.errors import AdapterError
 from adpm.formats.adapterhub import AdapterHubConfig
-from adpm.formats.adapterhub_heads import HeadConfig, head_slots
+from adpm.formats.adapterhub_heads import LANGUAGE_HEADS, HeadConfig, head_slots
 from adpm.formats.adapterhub_methods import Bottleneck, LowRank, Method, MtlLora, PrefixTuning, PromptTuning, Reft
 from adpm.formats.adapterhub_sequence import mtl_slots
 from adpm.formats.adapterhub_tensors import (
+    Slot,
     bottleneck_slots,
     fused_slots,
     inverse_slots,
@@ -21,11 +22,11 @@ from adpm.formats.adapterhub_tensors import (
     shared_slots,
     width,
 )
-from adpm.runtime.anatomy import Anatomy, features
+from adpm.runtime.anatomy import Anatomy, features, token_embedding
 from adpm.runtime.from_adapterhub_sequence import prefix_blueprints, prompt_blueprint, reft_blueprints
 from adpm.runtime.methods.bottleneck import PRODUCT, BottleneckPart, SharedProductPart, start_bottleneck
 from adpm.runtime.methods.fused import FusedPart
-from adpm.runtime.methods.head import HeadPart, start_head
+from adpm.runtime.methods.head import HeadPart, TiedHeadPart, last_weight, start_head
 from adpm.runtime.methods.inverse import InversePart, start_inverse
 from adpm.runtime.methods.low_rank import PAIR, LowRankOptions, LowRankPart, SharedPairPart, start_low_rank, start_vera
 from adpm.runtime.methods.mtl_lora import MtlLoraPart, start_mtl_lora
@@ -238,10 +239,23 @@ def head_blueprint(head: HeadConfig, anatomy: Anatomy) -> Blueprint:
     for key in ("classifier_dropout", "hidden_dropout_prob"):
         dropout = getattr(anatomy.config, key, None) if dropout is None else dropout
     eps = getattr(anatomy.config, "layer_norm_eps", 1e-12)
+    slots = head_slots(head, anatomy.hidden_size)
+    embedding = _tied_embedding(head, slots, anatomy)
+    kind = HeadPart if embedding is None else partial(TiedHeadPart, embedding=embedding)
     return Blueprint(
         key=HEAD,
         file=("heads.", "."),
-        slots=head_slots(head, anatomy.hidden_size),
-        build=partial(HeadPart, config=head, dropout=dropout or 0.0, eps=eps),
-        start=partial(start_head, head, getattr(anatomy.config, "initializer_range", 0.02)),
+        slots=slots,
+        build=partial(kind, config=head, dropout=dropout or 0.0, eps=eps),
+        start=partial(start_head, head, getattr(anatomy.config, "initializer_range", 0.02), embedding),
     )
+
+
+def _tied_embedding(head: HeadConfig, slots: tuple[Slot, ...], anatomy: Anatomy) -> nn.Module | None:
+    """The embedding of tokens with whose weight a language head makes scores; None where it has a weight of its own."""
+    if head.head_type not in LANGUAGE_HEADS or not getattr(anatomy.config, "tie_word_embeddings", True):
+        return None
+    embedding = token_embedding(anatomy)
+    weight = None if embedding is None else getattr(embedding, "weight", None)
+    (shape,) = (slot.shape for slot in slots if slot.name == last_weight(head))
+    return embedding if weight is not None and tuple(weight.shape) == shape else None

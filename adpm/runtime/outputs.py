@@ -164,13 +164,18 @@ class _View:
         self.end: int | None = getattr(config, "eos_token_id", None)
         base = anatomy.module(anatomy.prefix.rstrip("."))
         self.pooled = getattr(base, "pooler", None) is not None
+        self.always_pools = self.pooled and kind == "beit"
         # T5 scales its last states down where it shares its embeddings with its head, and so did the head's training.
         tied = kind in ("t5", "mt5") and getattr(config, "tie_word_embeddings", True)
         self.scale: float = config.d_model**-0.5 if tied and config is not None else 1.0
 
+    def pools(self, head: HeadPart) -> bool:
+        """Whether the head reads what the pooler gives: on BEiT it does whatever its config says, as in the peer."""
+        return head.config.use_pooler or self.always_pools
+
     def text(self, head: HeadPart, base: Any, states: Tensor, given: dict[str, Any]) -> Tensor:
         """The state of each text, batch x hidden."""
-        if head.config.use_pooler:
+        if self.pools(head):
             pooled: Tensor = _pooled(base)
             return pooled
         ids = given.get("input_ids")
@@ -267,7 +272,7 @@ class _Several(_Acts):
                 for share, piece in zip(shares, self.division.divide(value), strict=True):
                     share[name] = piece
         poolers: Any = (None,) * count
-        if any(head is not None and head.config.use_pooler for head, _ in self.heads):
+        if any(head is not None and self.view.pools(head) for head, _ in self.heads):
             poolers = self.division.divide(_pooled(base))
         outs: list[ModelOutput] = []
         for (head, undo), piece, share, pooled in zip(self.heads, pieces, shares, poolers, strict=True):

@@ -12,7 +12,7 @@ from torch import nn
 
 from adpm.errors import AdapterError
 from adpm.formats.peft_keys import Names, PeftMethod
-from adpm.runtime.anatomy import Anatomy, output_embeddings
+from adpm.runtime.anatomy import Anatomy, output_embeddings, token_embedding
 
 __all__ = ["input_embeddings", "no_target", "saved_names", "target_names", "targeted_by", "tied_with"]
 
@@ -48,10 +48,7 @@ def no_target(config: PeftMethod, anatomy: Anatomy) -> AdapterError:
 
 def input_embeddings(anatomy: Anatomy) -> str:
     """The name of the module that turns tokens into vectors. ``AdapterError`` where the model has none."""
-    try:
-        found = getattr(anatomy.model, "get_input_embeddings", lambda: None)()
-    except NotImplementedError:  # of a model that is two, as CLIP
-        found = None
+    found = token_embedding(anatomy)
     for name, module in anatomy.modules.items():
         if module is found:
             return name

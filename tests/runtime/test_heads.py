@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
 import adpm
@@ -96,6 +98,46 @@ def test_every_head_is_read_as_it_was_saved(kind: str, tmp_path: Path) -> None:
             assert torch.allclose(found[key], value, atol=1e-6), key
     read: Any = handle.adapters["y"]
     assert read.source.head.label2id == model.adpm.adapters["x"].source.head.label2id
+
+
+@pytest.mark.parametrize("kind", ["causal_lm", "masked_lm", "seq2seq_lm"])
+def test_a_language_head_shares_the_embedding_of_a_tied_base(kind: str, tmp_path: Path) -> None:
+    model = with_head(kind)
+    randomise(model.adpm, "x")
+    embedding, part = model.get_input_embeddings(), model.adpm.adapters["x"].parts["head"]
+    assert part["layer1_weight"] is embedding.weight
+    assert not any(parameter.shape == embedding.weight.shape for parameter in model.adpm.adapters["x"].parameters())
+    before = embedding.weight.clone()
+    model.adpm.train("x")
+    model(**inputs(), **TARGETS[kind]).loss.backward()
+    assert not embedding.weight.requires_grad
+    assert part["layer0_weight"].grad is not None
+    assert torch.equal(embedding.weight, before)
+    model.adpm.save("x", tmp_path)
+    other = make()
+    handle = adpm.attach(other)
+    handle.read(tmp_path, name="y")
+    assert handle.adapters["y"].parts["head"]["layer1_weight"] is other.get_input_embeddings().weight
+    copied = copy.deepcopy(other)
+    assert copied.adpm.adapters["y"].parts["head"]["layer1_weight"] is copied.get_input_embeddings().weight
+
+    path = tmp_path / "model_head.safetensors"
+    tensors = load_file(path)
+    (key,) = (key for key, value in tensors.items() if value.shape == embedding.weight.shape)
+    save_file({**tensors, key: tensors[key] * 2}, path)
+    handle.read(tmp_path, name="z")  # made on a base with another embedding
+    assert torch.equal(handle.adapters["z"].parts["head"]["layer1_weight"], before * 2)
+    assert torch.equal(other.get_input_embeddings().weight, before)
+
+
+def test_a_language_head_of_a_base_that_is_not_tied_is_its_own() -> None:
+    model = make(tie_word_embeddings=False)
+    handle = adpm.attach(model)
+    handle.add("x", "pfeiffer", head={"head_type": "masked_lm"})
+    weight = handle.adapters["x"].parts["head"]["layer1_weight"]
+    assert weight is not model.get_input_embeddings().weight
+    handle.train("x")
+    assert weight.requires_grad
 
 
 def test_a_loss_counts_what_it_should() -> None:

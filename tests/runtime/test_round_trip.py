@@ -17,6 +17,7 @@ from adpm.errors import AdapterError, UsageError
 from tests.parity.peers.small import SMALL, model_inputs, tensors_of
 from tests.parity.peers.small import randomise as shake
 from tests.runtime.models import FAMILIES, inputs, make, outputs, randomise
+from tests.runtime.test_heads import HEADS, STARTS
 
 # Settings by a short name: what `add` is given.
 METHODS: dict[str, dict[str, Any]] = {
@@ -211,13 +212,14 @@ def peer(variable: str) -> str:
     return found
 
 
-def write_for_peer(model: Any, directory: Path, **save: Any) -> None:
+def write_for_peer(model: Any, directory: Path, given: dict[str, torch.Tensor] | None = None, **save: Any) -> None:
     """What ``reload.py`` wants to see of the adapter ``x`` on ``model``, which is unloaded."""
-    handle = model.adpm
+    handle, given = model.adpm, given or inputs()
     handle.save("x", directory / "adapter", **save)
-    with handle.using("x"):
-        save_file({key: value.clone() for key, value in outputs(model).items()}, directory / "outputs.safetensors")
-    save_file(inputs(), directory / "inputs.safetensors")
+    with handle.using("x"), torch.no_grad():
+        out = tensors_of(model(**given, output_hidden_states=True))
+    save_file(out, directory / "outputs.safetensors")
+    save_file(given, directory / "inputs.safetensors")
     handle.unload()
     model.save_pretrained(directory / "base")
     (directory / "base_class.txt").write_text(type(model).__name__, "utf-8")
@@ -257,6 +259,39 @@ def test_adapterhub_reads_what_adpm_saves(tmp_path: Path) -> None:
         adpm.attach(model).add("x", **settings)
         randomise(model.adpm, "x")
         write_for_peer(model, tmp_path / f"converted:{name}", format="adapterhub")
+    check_peer(python, sorted(tmp_path.iterdir()))
+
+
+# What each of the peer's model classes takes. ELECTRA's embeddings are smaller than its states.
+HEADS_OF: dict[str, tuple[str, ...]] = {
+    "bert": tuple(HEADS.keys() - {"image_classification", "seq2seq_lm"}),
+    "electra": ("causal_lm", "masked_lm"),
+    "gpt2": ("classification", "tagging", "causal_lm"),
+    "llama": ("classification", "question_answering", "causal_lm"),
+    "bart": ("classification", "question_answering", "seq2seq_lm"),
+    "t5": ("question_answering", "seq2seq_lm"),
+    "vit": ("image_classification",),
+    "beit": ("image_classification",),
+}
+
+
+@pytest.mark.slow
+def test_adapterhub_reads_the_heads_that_adpm_saves(tmp_path: Path) -> None:
+    python = peer("ADPM_ADAPTERHUB_PYTHON")
+    for family, kinds in HEADS_OF.items():
+        for kind in kinds:
+            torch.manual_seed(0)
+            model = SMALL[family].model()
+            shake(model, 0.15)
+            adpm.attach(model).add("x", "pfeiffer", head={"head_type": kind, **HEADS[kind]})
+            randomise(model.adpm, "x")
+            given = model_inputs(SMALL[family].kind)
+            if kind == "dependency_parsing":
+                given["word_starts"] = STARTS
+            if kind == "classification" and SMALL[family].kind == "pair":  # the decoder reads what the encoder does
+                del given["decoder_input_ids"]
+                given["input_ids"][:, 5] = model.config.eos_token_id
+            write_for_peer(model, tmp_path / f"{family}:{kind}", given)
     check_peer(python, sorted(tmp_path.iterdir()))
 
 

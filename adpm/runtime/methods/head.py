@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -24,7 +25,7 @@ from adpm.runtime.activations import ACTIVATIONS, Activation
 from adpm.runtime.methods.bottleneck import start_activation
 from adpm.runtime.part import Part
 
-__all__ = ["IGNORED", "HeadPart", "start_head"]
+__all__ = ["IGNORED", "HeadPart", "TiedHeadPart", "last_weight", "start_head"]
 
 IGNORED = -100  # the label of a token that does not count, as everywhere in torch
 
@@ -112,6 +113,40 @@ class HeadPart(Part):
         return functional.cross_entropy(arcs[counts], true) + functional.cross_entropy(chosen, kinds[counts])
 
 
+class TiedHeadPart(HeadPart):
+    """A language head whose last weight is that of ``embedding``, the base's of tokens: what the base's
+    ``tie_word_embeddings`` means, and what the peer makes of any head on such a base.
+
+    It then has no such parameter of its own, and never trains it. Where a file has another weight, that one is its own.
+    """
+
+    def __init__(self, *args: Any, embedding: nn.Module, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._embedding = embedding
+        self._last = last_weight(self.config)
+
+    def __getitem__(self, slot: str) -> Tensor:
+        return super().__getitem__(slot) if self._is_own(slot) else self._embedding.get_parameter("weight")
+
+    def bind(self, tensors: Mapping[str, Tensor]) -> None:
+        shared = self._embedding.get_parameter("weight")
+        tied = torch.equal(tensors[self._last].to(shared), shared)
+        super().bind({slot: tensor for slot, tensor in tensors.items() if not tied or slot != self._last})
+
+    def make_trainable(self) -> None:
+        for slot in self.names:
+            if self._is_own(slot):
+                self[slot].requires_grad_(True)
+
+    def _is_own(self, slot: str) -> bool:
+        return slot != self._last or self.names[slot] in self._store
+
+
+def last_weight(config: HeadConfig) -> str:
+    """The slot of what makes scores."""
+    return f"layer{config.layers - 1}_weight"
+
+
 def _with_one(x: Tensor) -> Tensor:
     return torch.cat((x, torch.ones_like(x[..., :1])), -1)
 
@@ -128,10 +163,19 @@ def _words(states: Tensor, word_starts: Tensor, padding: int) -> Tensor:
     return out
 
 
-def start_head(config: HeadConfig, spread: float, tensors: Mapping[str, Tensor], generator: Generator | None) -> None:
-    """As transformers starts layers: normal with the model's ``initializer_range``, zero biases; parsers at 0."""
+def start_head(
+    config: HeadConfig,
+    spread: float,
+    embedding: nn.Module | None,
+    tensors: Mapping[str, Tensor],
+    generator: Generator | None,
+) -> None:
+    """As transformers starts layers: normal with the model's ``initializer_range``, zero biases; parsers at 0; a tied
+    head with the weight of ``embedding``."""
     for name, tensor in tensors.items():
-        if name.startswith("activation") and config.activation_function is not None:
+        if embedding is not None and name == last_weight(config):
+            tensor.copy_(embedding.get_parameter("weight"))
+        elif name.startswith("activation") and config.activation_function is not None:
             start_activation(config.activation_function, name, tensor)
         elif name.endswith("bias") or name in ("arcs", "rels"):
             nn.init.zeros_(tensor)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors.torch import load_file
+from small import tensors_of  # type: ignore[import-not-found]  # beside this file, which runs as a script
 
 
 def adapterhub(directory: Path, base_class: str) -> Any:
@@ -45,9 +46,7 @@ def difference(directory: Path) -> float:
     inputs = load_file(directory / "inputs.safetensors")
     expected = load_file(directory / "outputs.safetensors")
     with torch.no_grad():
-        out = model(**inputs, output_hidden_states=True)
-    found = {key: value for key, value in out.items() if isinstance(value, torch.Tensor)}
-    found |= {f"hidden_states.{i}": state for i, state in enumerate(out.hidden_states)}
+        found = tensors_of(model(**inputs, output_hidden_states=True))
     return max(float((found[key] - value).abs().max()) for key, value in expected.items())
 
 
