@@ -50,6 +50,10 @@ def with_head(kind: str, *, head: bool = False, name: str = "x", model: Any = No
     return model
 
 
+def head_of(model: Any, name: str = "x") -> Any:
+    return model.adpm.adapters[name].parts["head"]
+
+
 def given(kind: str) -> dict[str, torch.Tensor]:
     more = {"word_starts": STARTS} if kind == "dependency_parsing" else {}
     return {**inputs(), **more}
@@ -104,7 +108,7 @@ def test_every_head_is_read_as_it_was_saved(kind: str, tmp_path: Path) -> None:
 def test_a_language_head_shares_the_embedding_of_a_tied_base(kind: str, tmp_path: Path) -> None:
     model = with_head(kind)
     randomise(model.adpm, "x")
-    embedding, part = model.get_input_embeddings(), model.adpm.adapters["x"].parts["head"]
+    embedding, part = model.get_input_embeddings(), head_of(model)
     assert part["layer1_weight"] is embedding.weight
     assert not any(parameter.shape == embedding.weight.shape for parameter in model.adpm.adapters["x"].parameters())
     before = embedding.weight.clone()
@@ -117,16 +121,15 @@ def test_a_language_head_shares_the_embedding_of_a_tied_base(kind: str, tmp_path
     other = make()
     handle = adpm.attach(other)
     handle.read(tmp_path, name="y")
-    assert handle.adapters["y"].parts["head"]["layer1_weight"] is other.get_input_embeddings().weight
-    copied = copy.deepcopy(other)
-    assert copied.adpm.adapters["y"].parts["head"]["layer1_weight"] is copied.get_input_embeddings().weight
+    for one in (other, copy.deepcopy(other)):
+        assert head_of(one, "y")["layer1_weight"] is one.get_input_embeddings().weight
 
     path = tmp_path / "model_head.safetensors"
     tensors = load_file(path)
     (key,) = (key for key, value in tensors.items() if value.shape == embedding.weight.shape)
     save_file({**tensors, key: tensors[key] * 2}, path)
     handle.read(tmp_path, name="z")  # made on a base with another embedding
-    assert torch.equal(handle.adapters["z"].parts["head"]["layer1_weight"], before * 2)
+    assert torch.equal(head_of(other, "z")["layer1_weight"], before * 2)
     assert torch.equal(other.get_input_embeddings().weight, before)
 
 
@@ -134,7 +137,7 @@ def test_a_language_head_of_a_base_that_is_not_tied_is_its_own() -> None:
     model = make(tie_word_embeddings=False)
     handle = adpm.attach(model)
     handle.add("x", "pfeiffer", head={"head_type": "masked_lm"})
-    weight = handle.adapters["x"].parts["head"]["layer1_weight"]
+    weight = head_of(model)["layer1_weight"]
     assert weight is not model.get_input_embeddings().weight
     handle.train("x")
     assert weight.requires_grad
