@@ -15,10 +15,11 @@ from torch import nn
 import adpm
 from adpm.errors import AdapterError, CompositionError, DocumentError
 from adpm.runtime.methods.calls import Call, cache_of
+from tests.parity.peers.peer import peer
 from tests.parity.peers.small import SMALL
 from tests.runtime.models import inputs, outputs, randomise
 from tests.runtime.test_methods import far
-from tests.runtime.test_round_trip import check_peer, peer
+from tests.runtime.test_round_trip import check_peer
 
 INVOKED = [7, 9]
 TARGETS = {"gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"], "mistral": ["q_proj", "v_proj"]}

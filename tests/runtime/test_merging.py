@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import adpm
 from adpm.errors import AdapterError, UsageError
 from adpm.runtime.arithmetic import Rule, factors
+from tests.parity.peers.peer import peer
 from tests.runtime.models import FAMILIES, inputs, make, outputs, randomise
 
 LORA = {"config": "peft_lora", "target_modules": ["query", "value", "q_lin", "v_lin"], "r": 4, "lora_alpha": 6}
@@ -214,9 +215,7 @@ for method in json.loads(sys.argv[2]):
 
 @pytest.mark.slow
 def test_peft_gives_the_same(tmp_path: Path) -> None:
-    python = os.environ.get("ADPM_PEFT_PYTHON")
-    if not python:
-        pytest.skip("$ADPM_PEFT_PYTHON names no Python of an environment with the peer")
+    python = peer("ADPM_PEFT_PYTHON")
     methods = ["linear", "svd", "cat", "ties", "magnitude_prune", "ties_svd", "magnitude_prune_svd"]
     model = with_loras()
     for name in ("a", "b"):
@@ -236,8 +235,107 @@ def test_peft_gives_the_same(tmp_path: Path) -> None:
         tensors = load_file(tmp_path / "peer" / method / "adapter_model.safetensors")
         for key, value in found[method].items():
             path = "base_model.model." + key.replace("/", ".")
-            peer = tensors[f"{path}.lora_B.weight"] @ tensors[f"{path}.lora_A.weight"]
-            assert torch.allclose(value, peer, atol=1e-5), (method, key)
+            theirs = tensors[f"{path}.lora_B.weight"] @ tensors[f"{path}.lora_A.weight"]
+            assert torch.allclose(value, theirs, atol=1e-5), (method, key)
+
+
+DARE = """
+import sys
+import torch
+from peft.utils.merge_utils import dare_linear, dare_ties
+from safetensors.torch import load_file, save_file
+given = load_file(sys.argv[1])
+weights, out = torch.tensor([0.7, -0.4]), {}
+for name, method in (("dare_linear", dare_linear), ("dare_ties", dare_ties)):
+    made = []
+    for seed in range(400):
+        torch.manual_seed(seed)
+        made.append(method([given["a"].clone(), given["b"].clone()], weights, 0.6))
+    out[name] = torch.stack(made)
+save_file(out, sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_peft_drops_as_many_at_random(tmp_path: Path) -> None:
+    """Place by place the same mean, the same spread and the same share of zeros over 400 draws."""
+    generator = torch.Generator().manual_seed(0)
+    given = {name: torch.randn(6, 5, generator=generator) for name in ("a", "b")}
+    save_file(given, tmp_path / "given.safetensors")
+    files = (tmp_path / "given.safetensors", tmp_path / "peer.safetensors")
+    done = subprocess.run([peer("ADPM_PEFT_PYTHON"), "-c", DARE, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for method, theirs in load_file(tmp_path / "peer.safetensors").items():
+        rule = Rule(method, density=0.6, generator=generator)
+        ours = torch.stack([rule.merge([given["a"], given["b"]], [0.7, -0.4]) for _ in range(400)])
+        spread = theirs.std(0)
+        assert (ours.mean(0) - theirs.mean(0)).abs().le(5 * spread * (2 / 400) ** 0.5 + 1e-6).all(), method
+        assert torch.allclose(ours.std(0), spread, rtol=0.25, atol=1e-6), method
+        zeros = [made.eq(0).double().mean(0) for made in (ours, theirs)]
+        assert (zeros[0] - zeros[1]).abs().le(0.17).all(), method
+
+
+AVERAGE = """
+import json, sys
+from adapters import BertAdapterModel
+root = sys.argv[1]
+for case, strategy, more in json.loads(sys.argv[2]):
+    model = BertAdapterModel.from_pretrained(root + "/base")
+    for name in ("a", "b"):
+        model.load_adapter(f"{root}/{case}/{name}", load_as=name, use_safetensors=True)
+    model.average_adapter("m", ["a", "b"], [0.7, 0.6], combine_strategy=strategy, **more)
+    model.save_adapter(f"{root}/{case}/{strategy}", "m")
+"""
+# What is added up, the peer's strategies for it, and adpm's word for each.
+AVERAGED: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "pfeiffer": ({"config": "pfeiffer", "scaling": "learned"}, {"linear": "linear"}),
+    "compacter": ({"config": "compacter", "reduction_factor": 4}, {"linear": "linear"}),
+    "prefix": ({"config": "prefix_tuning_flat", "prefix_length": 4}, {"linear": "linear"}),
+    "prompt": ({"config": "prompt_tuning", "prompt_length": 4}, {"linear": "linear"}),
+    "ia3": ({"config": "ia3"}, {"linear": "linear"}),
+    "loreft": ({"config": "loreft"}, {"linear": "linear"}),
+    "lora": (
+        {"config": "lora", "r": 4, "alpha": 4},
+        {"linear": "linear", "lora_linear_only_negate_b": "negate_b", "lora_delta_w_svd": "svd"},
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("normalised", [False, True])
+def test_adapterhub_gives_the_same(tmp_path: Path, *, normalised: bool) -> None:
+    python = peer("ADPM_ADAPTERHUB_PYTHON")
+    total = 1.3 if normalised else 1.0
+    jobs = []
+    for case, (settings, strategies) in AVERAGED.items():
+        model = make()
+        adpm.attach(model)
+        for name in ("a", "b"):
+            model.adpm.add(name, **settings)
+            randomise(model.adpm, name, ord(name))
+            model.adpm.save(name, tmp_path / case / name)
+        for strategy, method in strategies.items():
+            more: dict[str, Any] = {} if method != "svd" else {"rank": 6}
+            model.adpm.combine(strategy, {"a": 0.7 / total, "b": 0.6 / total}, method, **more)
+            model.adpm.save(strategy, tmp_path / case / f"ours-{strategy}")
+            jobs.append((case, strategy, {"normalize_weights": normalised} | ({"svd_rank": 6} if more else {})))
+        model.adpm.unload()
+        model.save_pretrained(tmp_path / "base")
+    done = subprocess.run(
+        [python, "-c", AVERAGE, tmp_path, json.dumps(jobs)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for case, strategy, _ in jobs:
+        theirs = torch.load(tmp_path / case / strategy / "pytorch_adapter.bin")
+        found = load_file(tmp_path / case / f"ours-{strategy}" / "adapter.safetensors")
+        ours = {key.replace(f".{strategy}.", ".m."): value for key, value in found.items()}
+        assert ours.keys() <= theirs.keys()  # the peer writes shared tensors once a layer
+        for key, value in ours.items():
+            if strategy != "lora_delta_w_svd":
+                assert torch.allclose(value, theirs[key], atol=1e-6), key
+            elif key.endswith("lora_B"):
+                other = key.removesuffix("B") + "A"
+                assert torch.allclose(value @ ours[other], theirs[key] @ theirs[other], atol=1e-5), key
 
 
 def test_families_merge() -> None:

@@ -14,8 +14,9 @@ from torch import nn
 import adpm
 from adpm.errors import AdapterError, CompositionError, DocumentError
 from adpm.runtime.methods.layer import LayerPart, bias_of, weight_of
+from tests.parity.peers.peer import peer
 from tests.runtime.models import inputs, make, outputs, randomise
-from tests.runtime.test_round_trip import check_peer, peer, write_for_peer
+from tests.runtime.test_round_trip import check_peer, write_for_peer
 
 # Settings by a short name: what `add` is given. Values that are off in the peer are on here where they can be.
 PEFT: dict[str, dict[str, Any]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 
 import adpm
 from adpm.errors import AdapterError, UsageError
+from tests.parity.peers.peer import peer
 from tests.parity.peers.small import SMALL, model_inputs, tensors_of
 from tests.parity.peers.small import randomise as shake
 from tests.runtime.models import FAMILIES, inputs, make, outputs, randomise
@@ -203,13 +203,6 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     handle.add("x")
     with pytest.raises(UsageError, match="onnx"):
         handle.save("x", tmp_path, format="onnx")  # type: ignore[arg-type]  # that is what is tested
-
-
-def peer(variable: str) -> str:
-    found = os.environ.get(variable)
-    if not found:
-        pytest.skip(f"${variable} names no Python of an environment with the peer")
-    return found
 
 
 def write_for_peer(model: Any, directory: Path, given: dict[str, torch.Tensor] | None = None, **save: Any) -> None:
