@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Final, Self
 
 from adpm.formats.adapterhub_keys import probability
 from adpm.formats.peft_keys import RANK, PeftMethod, by_pattern, key, word_or_flag
 from adpm.formats.reader import Node, flag, integer, list_of, number, text
 
-__all__ = ["PeftAdaLora", "PeftLora", "Tokens"]
+__all__ = ["BlockDiagonal", "PeftAdaLora", "PeftLora", "Tokens"]
 
 Tokens = tuple[int, ...] | tuple[tuple[str, tuple[int, ...]], ...]  # of the input embedding, or by module
 
@@ -37,6 +37,54 @@ def _layers(node: Node) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
+@dataclass(frozen=True, slots=True)
+class BlockDiagonal:
+    """``BdLoraConfig``: the parts of names of modules whose A, and whose B, is of ``nblocks`` blocks."""
+
+    target_modules_bd_a: tuple[str, ...] = ()
+    target_modules_bd_b: tuple[str, ...] = ()
+    nblocks: int = 1
+    match_strict: bool = True
+
+    @classmethod
+    def decode(cls, node: Node) -> Self | None:
+        """None for a null."""
+        if node.value is None:
+            return None
+        found = node.fields()
+        out = cls(
+            found.get("target_modules_bd_a", list_of(text), default=()),
+            found.get("target_modules_bd_b", list_of(text), default=()),
+            found.get("nblocks", RANK, default=1),
+            found.get("match_strict", flag, default=True),
+        )
+        found.close()
+        return out
+
+    def factor(self, name: str) -> str | None:
+        """Which of A and B the blocks are of at the module ``name``; None for neither, "both" for what can't be."""
+        a, b = (any(part in name for part in parts) for parts in (self.target_modules_bd_a, self.target_modules_bd_b))
+        return ("both" if b else "A") if a else ("B" if b else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Kasa:
+    """``KasaConfig``: weights of the training's loss."""
+
+    beta: float = 1e-4
+    gamma: float = 1e-3
+
+    @classmethod
+    def decode(cls, node: Node) -> Self | None:
+        """None for a null."""
+        if node.value is None:
+            return None
+        found = node.fields()
+        out = cls(found.get("beta", number, default=1e-4), found.get("gamma", number, default=1e-3))
+        found.close()
+        return out
+
+
 def _tokens(node: Node) -> Tokens:
     if not isinstance(node.value, dict):
         return list_of(_INDEX)(node)
@@ -53,10 +101,8 @@ class PeftLora(PeftMethod):
     # What changes outputs and adpm does not run.
     REFUSED: ClassVar[tuple[str, ...]] = (
         "arrow_config",
-        "kasa_config",
         "megatron_config",
         "monteclora_config",
-        "use_bdlora",
         "use_qalora",
         "velora_config",
     )
@@ -75,6 +121,8 @@ class PeftLora(PeftMethod):
     alora_invocation_tokens: tuple[int, ...] = key(list_of(_INDEX), ())
     ensure_weight_tying: bool = key(flag, False)
     layer_replication: tuple[tuple[int, int], ...] = key(list_of(_layers), ())
+    use_bdlora: BlockDiagonal | None = key(BlockDiagonal.decode, None)
+    kasa_config: Kasa | None = key(Kasa.decode, None)
 
     @property
     def layer_order(self) -> tuple[int, ...]:
@@ -87,7 +135,9 @@ class PeftLora(PeftMethod):
 
     @property
     def changes_base(self) -> str | None:
-        """The way to start that takes the adapter's first values out of the base's weights, if it is one."""
+        """The way to start that takes something out of the base's weights, if it is one."""
+        if self.kasa_config is not None:
+            return "kasa"
         start = self.init_lora_weights
         word = start.lower() if isinstance(start, str) else ""
         return next((way for way in ("pissa", "olora") if word.startswith(way)), None)
@@ -100,6 +150,15 @@ class PeftLora(PeftMethod):
         if self.alora_invocation_tokens and (self.use_dora or self.target_parameters or self.changes_base):
             why = "allows neither DoRA, target_parameters nor a start that changes the base"
             node.document.report((*node.path, "alora_invocation_tokens"), why)
+        apart = [
+            word for word in ("use_dora", "alora_invocation_tokens", "use_bdlora", "kasa_config") if getattr(self, word)
+        ]
+        if len(apart) > 1:
+            node.document.report((*node.path, apart[1]), f"can't be beside {apart[0]}")
+        if self.use_bdlora and (self.lora_bias or self.changes_base):
+            node.document.report(
+                (*node.path, "use_bdlora"), "allows neither lora_bias nor a start that changes the base"
+            )
         if len(self.layer_order) > _REPLICATED:
             node.document.report((*node.path, "layer_replication"), f"has more than {_REPLICATED} layers")
 
@@ -108,6 +167,9 @@ class PeftLora(PeftMethod):
         if self.trainable_token_indices and isinstance(self.trainable_token_indices[0], tuple):
             out["trainable_token_indices"] = {name: list(ids) for name, ids in _named(self.trainable_token_indices)}
         out["layer_replication"] = [list(pair) for pair in self.layer_replication] or None
+        for word in ("use_bdlora", "kasa_config"):
+            found = getattr(self, word)
+            out[word] = None if found is None else asdict(found)
         return out
 
 

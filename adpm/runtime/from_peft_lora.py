@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -10,9 +11,10 @@ from torch import Generator, Tensor, nn
 
 from adpm.errors import AdapterError
 from adpm.formats.adapterhub_tensors import Slot
-from adpm.formats.peft_lora import PeftLora, Tokens
+from adpm.formats.peft_lora import BlockDiagonal, PeftLora, Tokens
 from adpm.runtime.anatomy import Anatomy, features
 from adpm.runtime.methods.activated import INVOCATION, ActivatedPart, InvocationPart
+from adpm.runtime.methods.block_diagonal import BlockDiagonalPart
 from adpm.runtime.methods.conv import CONVOLUTIONS, ConvPart, conv_slots, start_conv
 from adpm.runtime.methods.embedding import EmbeddingPart, start_embedding
 from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, start_low_rank
@@ -103,13 +105,31 @@ def _change(config: PeftLora, module: nn.Module, name: str, prefix: str, called:
     way, sizes = config.init_lora_weights, features(module)
     if sizes is not None:
         slots = _linear_slots(config, rank, *sizes)
+        if config.use_bdlora is not None:
+            divided = _divided(config.use_bdlora, name, slots)
+            if divided is not None:
+                factor, slots = divided
+                made = partial(
+                    BlockDiagonalPart, layer=name, options=options, factor=factor, blocks=config.use_bdlora.nblocks
+                )
+                return blueprint(slots=slots, build=made, start=partial(_start, way, module))
         if config.changes_base is None:
             kind = ActivatedPart if config.alora_invocation_tokens else LowRankPart
             build, start = partial(kind, layer=name, options=options), partial(_start, way, module)
             return blueprint(slots=slots, build=build, start=start)
+        if config.kasa_config is not None and rank >= min(sizes):
+            raise AdapterError(
+                "adapter-misfit", f"KaSA of rank {rank} leaves nothing of {name}, which is {sizes[1]} x {sizes[0]}"
+            )
         first = first_pair(config.changes_base, module, rank, options.scale)
         residual = partial(ResidualPart, layer=name, options=options, first=first)
         return blueprint(slots=slots, build=residual, start=partial(_start_residual, first, module))
+    if config.use_bdlora is not None or config.kasa_config is not None:
+        raise AdapterError(
+            "method-unsupported",
+            f"the adapter targets {name}, a {type(module).__name__}",
+            cause="block-diagonal LoRA and KaSA are defined for linear layers",
+        )
     if config.alora_invocation_tokens:
         raise AdapterError(
             "method-unsupported",
@@ -135,6 +155,27 @@ def _change(config: PeftLora, module: nn.Module, name: str, prefix: str, called:
     )
 
 
+def _divided(blocks: BlockDiagonal, name: str, slots: tuple[Slot, ...]) -> tuple[str, tuple[Slot, ...]] | None:
+    """The factor that consists of blocks, and the slots with its blocks on top of each other; None for neither."""
+    factor = blocks.factor(name)
+    if factor == "both" or (factor is None and blocks.match_strict):
+        raise AdapterError(
+            "adapter-misfit",
+            f"the adapter's block-diagonal LoRA says of {name} {'both' if factor else 'neither'} of A and B",
+            hint="target_modules_bd_a and target_modules_bd_b name it once; match_strict: false allows neither",
+        )
+    if factor is None:
+        return None
+    whole = next(slot for slot in slots if slot.name == factor)
+    rows, columns = whole.shape
+    if rows % blocks.nblocks or columns % blocks.nblocks:
+        raise AdapterError(
+            "adapter-misfit", f"{factor} of {name} is {rows} x {columns}, which {blocks.nblocks} blocks can't divide"
+        )
+    divided = replace(whole, shape=(rows, columns // blocks.nblocks))
+    return factor, tuple(divided if slot is whole else slot for slot in slots)
+
+
 def _tied(config: PeftLora, anatomy: Anatomy, name: str, prefix: str) -> Blueprint:
     """What acts on an output layer that shares the embedding's pair."""
     rank = by_pattern(config.rank_pattern, name, config.r)
@@ -157,6 +198,8 @@ def _linear_slots(config: PeftLora, rank: int, inputs: int, outputs: int) -> tup
         slots.append(Slot("c", "lora_B.bias", (outputs,)))
     if config.use_dora:
         slots.append(Slot("magnitude", "lora_magnitude_vector", (outputs,)))
+    if config.kasa_config is not None:
+        slots.append(Slot("diag", "lora_diag", (rank,)))
     return tuple(slots)
 
 
@@ -195,6 +238,9 @@ def _start_residual(
     first: tuple[Tensor, Tensor], module: nn.Module, tensors: Mapping[str, Tensor], generator: Generator | None
 ) -> None:
     start_low_rank("lora", module, tensors, generator)
+    if "diag" in tensors:
+        nn.init.normal_(tensors["diag"], generator=generator)
+        return
     tensors["A"].copy_(first[0])
     tensors["B"].copy_(first[1])
 

@@ -21,7 +21,7 @@ ROOT: Final = Path(os.environ.get("ADPM_PARITY_DIR") or Path(__file__).parents[2
 MODEL_TYPES: Final = set(SMALL)
 ARCHITECTURES: Final = {None, "lora", "mtl_lora", "prefix_tuning", "prompt_tuning", "reft"}
 NO_PREFIX: Final = set[str]()
-PEFT_REFUSED: Final = ("use_bdlora", "use_qalora")
+PEFT_REFUSED: Final = ("use_qalora",)
 PEFT_KINDS: Final = {
     "ADALORA",
     "ADAPTION_PROMPT",

@@ -55,6 +55,8 @@ PEFT: dict[str, dict[str, Any]] = {
     "lora-tokens": {"trainable_token_indices": [4, 5]},
     "lora-pissa": {"init_lora_weights": "pissa", "r": 4},
     "lora-olora": {"init_lora_weights": "olora", "r": 4},
+    "lora-kasa": {"kasa_config": {}, "r": 4},
+    "lora-blocks": {"use_bdlora": {"target_modules_bd_b": ["query"], "nblocks": 4, "match_strict": False}, "r": 4},
     "lora-orthogonal": {"init_lora_weights": "orthogonal", "r": 4},
     "prompt_tuning": {"num_virtual_tokens": 4},
     "prefix_tuning": {"num_virtual_tokens": 4},
@@ -155,7 +157,7 @@ def test_a_new_one_does_what_the_peer_s_does(name: str, settings: dict[str, Any]
     model = with_adapter(name, settings)
     model.adpm.activate("x")
     found = outputs(model)
-    words = ("fourier", "c3a", "vblora", "prompt", "prefix", "reft", "mam", "unipelt", "hra-orthogonal", "plus")
+    words = ("fourier", "c3a", "vblora", "prompt", "prefix", "reft", "mam", "unipelt", "hra-orthogonal", "plus", "kasa")
     assert (far(found, bare) > 1e-4) == any(word in name for word in words)
 
 

@@ -1,14 +1,16 @@
-"""LoRA that started by taking its first values out of the base's weight, in PEFT: PiSSA and OLoRA.
+"""LoRA that started by taking something out of the base's weight, in PEFT: PiSSA, OLoRA and KaSA.
 
-The peer changes the base, W := W - scale * B0 A0, and trains A and B from A0 and B0. Here the base stays, and the
-change is scale * (B A - B0 A0), the same sum:
+The peer changes the base, W := W - scale * B0 A0, and trains A and B, the first two from A0 and B0. Here the base
+stays, and the change is scale * (B A - B0 A0), the same sum:
 
     pissa    B0 A0 = the r largest singular values and vectors of W, over scale
     olora    B0 A0 = the first r columns of Q times the first r rows of R, where W = Q R
+    kasa     B0 A0 = the r smallest singular values and vectors of W, over scale; and A := diag(d) A with d: r
 
-Both products depend on W alone, whatever signs a decomposition takes; they are made in float64, as half of a sum that
+The products depend on W alone, whatever signs a decomposition takes; they are made in float64, as half of a sum that
 nearly cancels. ``pissa_niter_N`` approximates the first by random numbers that nobody kept; the exact one stands in for
-it. Sources: Meng et al. 2024 (2404.02948), Büyükakyüz 2024 (2406.01775); ``peft`` 0.21.2, ``tuners/lora/layer.py``.
+it. Sources: Meng et al. 2024 (2404.02948), Büyükakyüz 2024 (2406.01775), Wang et al. 2024 (2412.06071); ``peft``
+0.21.2, ``tuners/lora/layer.py`` and ``variants.py``.
 """
 
 from __future__ import annotations
@@ -32,12 +34,14 @@ def first_pair(way: str, layer: nn.Module, rank: int, scale: float) -> tuple[Ten
         q, r = torch.linalg.qr(weight)
         return r[:rank].float(), q[:, :rank].float()
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
+    if way == "kasa":
+        return right[-rank:].float(), (left[:, -rank:] * values[-rank:] / scale).float()
     root = (values[:rank] / scale).sqrt()
     return (root.unsqueeze(1) * right[:rank]).float(), (left[:, :rank] * root).float()
 
 
 class ResidualPart(LowRankPart):
-    """A low-rank change of twice the rank, whose second half is fixed. Slots as LoRA's."""
+    """A low-rank change of twice the rank, whose second half is fixed. Slots as LoRA's; KaSA's has "diag" too."""
 
     def __init__(
         self,
@@ -50,7 +54,13 @@ class ResidualPart(LowRankPart):
         super().__init__(adapter, names, layer, options)
         self._first = first
 
+    @property
+    def is_plain(self) -> bool:
+        return super().is_plain and "diag" not in self
+
     def pair(self) -> tuple[Tensor, Tensor]:
         a, b = self["A"], self["B"]
+        if "diag" in self:
+            a = self["diag"].unsqueeze(1) * a
         first_a, first_b = (tensor.to(a) for tensor in self._first)
         return torch.cat((a, first_a)), torch.cat((b, -first_b), dim=1)

@@ -20,6 +20,7 @@ from typing import Any
 import peft
 import torch
 import transformers
+from peft.tuners.lora.config import BdLoraConfig, KasaConfig
 from safetensors.torch import save_file
 
 TEXT = {"vocab_size": 50, "max_position_embeddings": 64, "hidden_size": 32, "num_attention_heads": 4}
@@ -313,6 +314,17 @@ def lora(rng: random.Random, family: str) -> Any:
     return peft.LoraConfig(target_modules=names, r=3, init_lora_weights=way)
 
 
+def kasa(rng: random.Random, family: str) -> Any:
+    return peft.LoraConfig(target_modules=targets(rng, family), r=rng.choice([1, 3]), kasa_config=KasaConfig())
+
+
+def block_diagonal(rng: random.Random, family: str) -> Any:
+    names = targets(rng, family)
+    parts = [[name] for name in rng.sample(names, 2)] if len(names) > 1 else [names, []]
+    blocks = BdLoraConfig(*parts, nblocks=rng.choice([2, 4]), match_strict=False)
+    return peft.LoraConfig(target_modules=names, r=8, use_bdlora=blocks)
+
+
 def prompt(rng: random.Random, family: str) -> Any:
     return peft.PromptTuningConfig(task_type=TASKS[family], num_virtual_tokens=rng.choice([2, 5]))
 
@@ -397,6 +409,8 @@ METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "road": (road, _LINEAR),
     "trainable_tokens": (tokens, _ALL),
     "lora": (lora, (*_ALL, "vit")),
+    "kasa": (kasa, _LINEAR),
+    "block_diagonal": (block_diagonal, _ALL),
     "prompt_tuning": (prompt, _ALL),
     "p_tuning": (p_tuning, _ALL),
     "prefix_tuning": (prefix, _ALL),
