@@ -32,7 +32,7 @@ __all__ = ["lora_blueprints", "token_blueprints"]
 def lora_blueprints(config: PeftLora, targets: list[str], anatomy: Anatomy, prefix: str) -> list[Blueprint]:
     """Every part of a LoRA but what all methods have: its changes of modules, parameters and tokens."""
     targets, tied = tie(targets, config.target_modules, anatomy) if config.ensure_weight_tying else (targets, [])
-    parameters = list(_parameters(config, anatomy))
+    parameters = list(_parameters(config, anatomy)) if config.target_parameters else []
     both = sorted({layer for layer, _, _ in parameters} & set(targets))
     if both:
         raise AdapterError("adapter-misfit", f"the adapter targets {', '.join(both)} and a parameter of it")
@@ -52,21 +52,11 @@ def lora_blueprints(config: PeftLora, targets: list[str], anatomy: Anatomy, pref
 
 def _parameters(config: PeftLora, anatomy: Anatomy) -> Iterator[tuple[str, str, int]]:
     """What ``target_parameters`` names: a module, its parameter, and how deep the pair of that nests in a file."""
-    if not config.target_parameters:
-        return
-    found = False
     for name, module in anatomy.modules.items():
         words = [word for word, _ in module.named_parameters(recurse=False)]
         wanted = [word for word in words if name and _is_named(f"{name}.{word}", config.target_parameters)]
         for below, word in enumerate(reversed(wanted)):
-            found = True
             yield name, word, below
-    if not found:
-        raise AdapterError(
-            "adapter-misfit",
-            f"no parameter of {type(anatomy.model).__name__} is a target of the adapter",
-            cause=f"it targets {', '.join(config.target_parameters)}",
-        )
 
 
 def _is_named(path: str, names: tuple[str, ...]) -> bool:

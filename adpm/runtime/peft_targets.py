@@ -39,10 +39,11 @@ def saved_names(config: PeftMethod, anatomy: Anatomy) -> list[str]:
 def no_target(config: PeftMethod, anatomy: Anatomy) -> AdapterError:
     """The error where nothing is targeted."""
     targets = config.target_modules
+    names = [targets] if isinstance(targets, str) else [*targets, *getattr(config, "target_parameters", ())]
     return AdapterError(
         "adapter-misfit",
-        f"no module of {type(anatomy.model).__name__} is a target of the adapter",
-        cause=f"it targets {targets if isinstance(targets, str) else ', '.join(targets)}",
+        f"nothing in {type(anatomy.model).__name__} is a target of the adapter",
+        cause=f"it targets {', '.join(names)}",
     )
 
 

@@ -25,7 +25,7 @@ from adpm.formats.safetensors import Tensor as Entry
 from adpm.runtime.adapter import Adapter, Source, anatomy_of, blueprints_of, build
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.from_adapterhub import HEAD, INVERSE
-from adpm.runtime.from_peft import PREFIX
+from adpm.runtime.from_peft import PREFIX, SHARED
 from adpm.runtime.identity import identify
 from adpm.runtime.part import Blueprint
 from adpm.runtime.weights import DTYPES, WHOLE, Buffer, Weights, map_file
@@ -51,6 +51,7 @@ _COPY: Final = re.compile(r"(.+?)\.(?:original_module|modules_to_save)\.(.+)\Z")
 _POOL: Final = ".prefix_tuning.pool.prefix_tunings."
 _POOLED: Final = "prefix_tuning.prefix_tunings."
 _TOKENS: Final = ".trainable_tokens_delta"
+_BASE_WEIGHT: Final = ".base_layer.weight"
 # AdapterHub's names for modules until version 2.
 _OLD_MODULES: Final = {
     "attention_text_task_adapters": "adapters",
@@ -263,30 +264,35 @@ class Present:
             faults.wrong.append(f"{name} (differs from the same tensor under another name)")
         return bound
 
+    def _are_equal(self, name: str, other: str) -> bool:
+        """Whether two names in the files are of one tensor."""
+        (weights, entry), (others, two) = self.entries[name], self.entries[other]
+        return name != other and entry.shape == two.shape and torch.equal(weights.bind(entry), others.bind(two))
+
     def _is_left_over(self, name: str) -> bool:
         """What PEFT writes beside an adapter: a saved module's biases under two more names, which it does not read, the
-        whole weight of an output layer that is targeted, where it is the base's own, and new vectors of tokens once
-        for each module that shares them."""
+        whole weight of an output layer that is targeted, where it is the base's own, and what modules share (new
+        vectors of tokens, RandLoRA's bases) once for each of them."""
         if self.hub:
             return False
-        if name.endswith(_TOKENS):
-            same = [entry for other, entry in self.entries.items() if other.endswith(_TOKENS) and other != name]
-            weights, entry = self.entries[name]
-            vectors = weights.bind(entry)
-            return any(entry.shape == two.shape and torch.equal(vectors, other.bind(two)) for other, two in same)
-        path = name.removeprefix(PREFIX).removesuffix(".base_layer.weight")
-        module = self.anatomy.modules.get(path)
-        if module is not None and name.endswith(".base_layer.weight"):
-            weights, entry = self.entries[name]
-            own = module.weight
-            if not isinstance(own, Tensor) or entry.shape != tuple(own.shape) or entry.dtype not in DTYPES:
-                return False
-            return torch.equal(weights.bind(entry).to(self.like), own)
+        if name.endswith(_BASE_WEIGHT):
+            return self._is_the_base_s(name)
+        common = f"{SHARED}{name.rpartition('.')[2]}"
+        same = [other for other in self.entries if other.endswith(_TOKENS)] if name.endswith(_TOKENS) else [common]
+        if any(other in self.entries and self._are_equal(name, other) for other in same):
+            return True
         found = _COPY.match(name)
-        if found is None:
+        rest = () if found is None else (found[2], found[2].partition(".")[2])  # the second: behind the adapter's name
+        return any(f"{found[1]}.{path}" in self.entries for path in rest if found is not None and path)
+
+    def _is_the_base_s(self, name: str) -> bool:
+        """Whether a file's copy of a weight of the base is what the base has."""
+        module = self.anatomy.modules.get(name.removeprefix(PREFIX).removesuffix(_BASE_WEIGHT))
+        own = None if module is None else module.weight
+        weights, entry = self.entries[name]
+        if not isinstance(own, Tensor) or entry.shape != tuple(own.shape) or entry.dtype not in DTYPES:
             return False
-        rest = found[2], found[2].partition(".")[2]  # the second: behind the adapter's name
-        return any(f"{found[1]}.{path}" in self.entries for path in rest if path)
+        return torch.equal(weights.bind(entry).to(self.like), own)
 
 
 def _entry_fault(slot: Slot, entry: Entry) -> str:

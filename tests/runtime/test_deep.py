@@ -429,7 +429,7 @@ def test_each_expert_has_a_pair_of_its_own(is_transposed: bool, tmp_path: Path) 
 
 def test_parameters_that_are_no_matrices_are_refused() -> None:
     handle = adpm.attach(Mixture(is_transposed=False))
-    for names, word in ((["experts.bias"], "shape"), (["experts.gate"], "no parameter")):
+    for names, word in ((["experts.bias"], "shape"), (["experts.gate"], "nothing in Mixture")):
         with pytest.raises(AdapterError, match=word):
             handle.add("x", "peft_lora", target_modules=[], target_parameters=names)
     handle.add("x", "peft_lora", target_modules=[], target_parameters=["up"])

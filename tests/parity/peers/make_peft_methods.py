@@ -1,10 +1,10 @@
 """Write random fixtures of PEFT's other methods in the corpus's layout with PEFT itself.
 
-    PEFT_PYTHON tests/parity/peers/make_peft_methods.py OUT [--seed 1] [--rounds 2]
+    PEFT_PYTHON tests/parity/peers/make_peft_methods.py OUT [--seed 1] [--rounds 2] [--everywhere]
     ADPM_PARITY_DIR=OUT pytest tests/parity
 
 Runs in an environment with ``peft`` 0.21.2 and without adpm. Each round draws every method with random options on a
-family of its choice; all weights are random.
+family of its choice, with ``--everywhere`` on one of all families, as a model of any task; all weights are random.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 import transformers
 from peft.tuners.lora.config import BdLoraConfig, KasaConfig
 from safetensors.torch import save_file
+from small import SMALL, model_inputs, randomise, tensors_of  # type: ignore[import-not-found]  # beside this file, a script
 
 TEXT = {"vocab_size": 50, "max_position_embeddings": 64, "hidden_size": 32, "num_attention_heads": 4}
 LAYERS = {"num_hidden_layers": 2, "intermediate_size": 64}
@@ -155,7 +156,58 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any], list[str], list[str], list[s
 }
 TASKS = {"mistral": "CAUSAL_LM", "bert": "SEQ_CLS", "llama": "CAUSAL_LM", "gpt2": "CAUSAL_LM", "t5": "SEQ_2_SEQ_LM"}
 INVOKED = [7, 9]  # what an adapter's invocation is, or begins with
+KINDS: dict[str, str] = {}  # of input, of families that are discovered
 Draw = Callable[[random.Random, str], Any]
+
+
+SUFFIXES = (
+    "Model",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForImageClassification",
+)
+WRITERS = {"ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
+FEEDS = ("down_proj", "wo", "wo_proj", "fc2", "fc_out", "lin2", "c_proj", "output.dense", "Wo", "ffn_output")
+ONLY = {"adaption_prompt": ("ForCausalLM", "LMHeadModel"), "alora": ("ForCausalLM", "LMHeadModel")}
+
+
+def discover(family: str, rng: random.Random, method: str) -> str:
+    """Enter a family of ``small`` as a model of some task into the tables; the name that it has there."""
+    small = SMALL[family]
+    wanted = ONLY.get(method) or (tuple(WRITERS) if "p" in method[:2] and "tuning" in method else (*SUFFIXES, *WRITERS))
+    there = [word for word in wanted if hasattr(transformers, small.word + word)]
+    if not there:
+        raise ValueError(f"no {family} does that")
+    # A pair's classifier wants one end-of-text token in each text.
+    suffix = rng.choice([word for word in there if small.kind != "pair" or word != "ForSequenceClassification"])
+    model = small.model(suffix)
+    inside = [
+        (name, module) for name, module in model.named_modules() if any(part.isdigit() for part in name.split("."))
+    ]
+    linear = [name for name, module in inside if type(module).__name__ in ("Linear", "Conv1D")]
+    feeds = sorted({word for word in FEEDS for name in linear if name.endswith("." + word)})
+    own = sorted({name.rpartition(".")[2] for name in linear} - {word.rpartition(".")[2] for word in feeds})
+    norms = sorted({name.rpartition(".")[2] for name, module in inside if "Norm" in type(module).__name__})
+    try:
+        embedding = next(name for name, module in model.named_modules() if module is model.get_input_embeddings())
+    except NotImplementedError:
+        embedding = ""
+    config = {**small.settings, "num_labels": 2 if "Question" in suffix else 3}
+    known = f"{family}-{suffix.lower()}"
+    FAMILIES[known] = (
+        small.word + suffix,
+        type(model.config).__name__,
+        config,
+        own,
+        feeds,
+        norms,
+        embedding.rpartition(".")[2],
+    )
+    if suffix in WRITERS:
+        TASKS[known] = WRITERS[suffix]
+    KINDS[known] = small.kind
+    return known
 
 
 def targets(rng: random.Random, family: str, feed: bool = True) -> list[str]:
@@ -422,47 +474,40 @@ METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
 }
 
 
-def randomise(module: torch.nn.Module, scale: float) -> None:
-    for name, parameter in module.named_parameters():
-        noise = torch.randn_like(parameter) * scale
-        is_norm = any(word in name.lower() for word in ("norm", "ln_")) and name.endswith("weight")
-        parameter.data = 1.0 + noise if is_norm else noise
-
-
 def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        out = model(**inputs, output_hidden_states=True)
-    found = {key: value.clone() for key, value in out.items() if isinstance(value, torch.Tensor)}
-    for key, value in out.items():
-        if isinstance(value, tuple):
-            found |= {f"{key}.{i}": state.clone() for i, state in enumerate(value) if isinstance(state, torch.Tensor)}
+        found: dict[str, torch.Tensor] = tensors_of(model(**inputs, output_hidden_states=True))
     return found
 
 
-def inputs_of(family: str) -> dict[str, torch.Tensor]:
+def inputs_of(family: str, rng: random.Random) -> dict[str, torch.Tensor]:
     if family == "vit":
         return {"pixel_values": torch.randn(2, 3, 16, 16)}
-    mask = torch.ones(3, 11, dtype=torch.long)
-    mask[1, 8:] = 0
-    found = {"input_ids": torch.randint(3, 50, (3, 11)), "attention_mask": mask}
-    ids = found["input_ids"]
-    ids[ids == INVOKED[0]] = 8
-    ids[0, 2:4] = ids[0, 5:7] = torch.tensor(INVOKED)
-    if family == "t5":
-        found["decoder_input_ids"] = torch.randint(3, 50, (3, 5))
+    if family in KINDS:
+        found: dict[str, torch.Tensor] = model_inputs(KINDS[family], seed=rng.randrange(1000))
+    else:
+        mask = torch.ones(3, 11, dtype=torch.long)
+        mask[1, 8:] = 0
+        found = {"input_ids": torch.randint(3, 50, (3, 11)), "attention_mask": mask}
+        if family == "t5":
+            found["decoder_input_ids"] = torch.randint(3, 50, (3, 5))
+    if "input_ids" in found:
+        ids = found["input_ids"]
+        ids[ids == INVOKED[0]] = 8
+        ids[0, 2:4] = ids[0, 5:7] = torch.tensor(INVOKED)
     return found
 
 
-def fixture(out: Path, number: int, method: str, rng: random.Random) -> None:
+def fixture(out: Path, number: int, method: str, rng: random.Random, *, everywhere: bool) -> None:
     draw, families = METHODS[method]
-    family = rng.choice(families)
+    family = discover(rng.choice(list(SMALL)), rng, method) if everywhere else rng.choice(families)
     base_class, config_class, sizes = FAMILIES[family][:3]
     load = getattr(transformers, base_class)
     base_dir = out / "bases" / f"peft-{family}-{number}"
     base = load(getattr(transformers, config_class)(**sizes))
     randomise(base, 0.15)
     base.save_pretrained(base_dir)
-    inputs = inputs_of(family)
+    inputs = inputs_of(family, rng)
     bare = {f"base.{key}": value for key, value in outputs(base.eval(), inputs).items()}
     model: Any = peft.get_peft_model(load.from_pretrained(base_dir), draw(rng, family), "default")
     for name, parameter in model.named_parameters():
@@ -504,6 +549,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--everywhere", action="store_true", help="on all families")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -515,7 +561,7 @@ def main() -> None:
             torch.manual_seed(seed)
             number += 1
             try:
-                fixture(arguments.out, number, method, random.Random(seed))
+                fixture(arguments.out, number, method, random.Random(seed), everywhere=arguments.everywhere)
             except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
                 sys.stderr.write(f"{number} {method}: the peer fails: {type(error).__name__} {str(error)[:150]}\n")
 
