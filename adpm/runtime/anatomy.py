@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, NoReturn
@@ -13,6 +13,7 @@ from torch import nn
 
 from adpm.errors import AdapterError
 from adpm.runtime.part import Blueprint
+from adpm.runtime.renamed import other_names
 from adpm.runtime.replication import Replicas
 from adpm.runtime.sites import FAMILIES
 from adpm.runtime.sites.declare import Sites, read_sites
@@ -101,6 +102,7 @@ class Anatomy:
             self.prefix = "" if base is model or not self.base_prefix else f"{self.base_prefix}."
         self.blueprints: dict[object, tuple[Blueprint, ...]] = {}  # by config: one walk for all adapters of one kind
         self.replicas: Replicas | None = None
+        self.own_names: Mapping[str, str] = {}  # of the model's modules by those in ``modules``, where they differ
         self._replicated: dict[tuple[int, ...], Anatomy] = {}
         if sites is not None:
             self.check()
@@ -115,7 +117,7 @@ class Anatomy:
         if order not in self._replicated:
             replicas = Replicas(self.model, self.prefix, order)
             other = copy.copy(self)
-            for name in ("_layers", "_linears"):
+            for name in ("_layers", "_linears", "renamed"):
                 other.__dict__.pop(name, None)
             other.modules = {}
             for name, module in self.modules.items():
@@ -123,9 +125,24 @@ class Anatomy:
                     other.modules.update(replicas.layers.named_modules(prefix=name))
                 elif not name.startswith(f"{replicas.path}."):
                     other.modules[name] = module
-            other.replicas, other.blueprints, other._replicated = replicas, {}, {}  # noqa: SLF001 - its own class
+            other.replicas, other.blueprints, other._replicated = replicas, {}, {order: other}  # noqa: SLF001 - its own class
             self._replicated[order] = other
         return self._replicated[order]
+
+    @cached_property
+    def renamed(self) -> Anatomy | None:
+        """The model with the names that its modules have in another release of transformers; None where it has one."""
+        pairs = () if self.table is None else self.table.renamed
+        own = other_names(self.modules, pairs, self.prefix) if pairs else {}
+        if not own:
+            return None
+        other = copy.copy(self)
+        for name in ("_layers", "_linears"):
+            other.__dict__.pop(name, None)
+        other.modules = {name: self.modules[mine] for name, mine in own.items()}
+        other.own_names, other.blueprints, other._replicated = own, {}, {}  # noqa: SLF001 - its own class
+        other.__dict__["renamed"] = other
+        return other
 
     @property
     def weight(self) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adpm.core.composition import Block, Composition, Rows, leaves
 from adpm.errors import CompositionError, NotFoundError
-from adpm.runtime.adapter import Adapter, anatomy_of
+from adpm.runtime.adapter import Adapter, layers_of
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
 from adpm.runtime.attention import attention_acts, fitting_acts
 from adpm.runtime.division import Division
@@ -118,7 +118,7 @@ def make_plan(
 
 def _anatomy_of(adapters: Mapping[str, Adapter], anatomy: Anatomy) -> Anatomy:
     """The model with the layers that all of ``adapters`` are for; ``composition-unsupported`` where they differ."""
-    found = {name: anatomy_of(adapter.source, anatomy) for name, adapter in adapters.items()}
+    found = {name: layers_of(adapter.source, anatomy) for name, adapter in adapters.items()}
     if len({id(own) for own in found.values()}) > 1:
         raise CompositionError(
             "composition-unsupported",
