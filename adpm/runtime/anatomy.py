@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import nn
@@ -19,7 +19,17 @@ from adpm.runtime.sites import FAMILIES
 from adpm.runtime.sites.declare import Sites, read_sites
 from adpm.runtime.sites.family import SUBLAYERS, Attention, Family, Names, Stack, SubLayer, Tap
 
-__all__ = ["HANDLE", "Anatomy", "AttentionSite", "Site", "View", "features", "output_embeddings", "token_embedding"]
+__all__ = [
+    "HANDLE",
+    "Anatomy",
+    "AttentionSite",
+    "Site",
+    "View",
+    "features",
+    "is_tied",
+    "output_embeddings",
+    "token_embedding",
+]
 
 HANDLE = "adpm"  # the attribute under which the handle is registered
 
@@ -345,6 +355,18 @@ def token_embedding(anatomy: Anatomy) -> nn.Module | None:
         return get_input()
     except NotImplementedError:  # of a model that is two, as CLIP
         return None
+
+
+def is_tied(anatomy: Anatomy) -> bool:
+    """Whether a model of this config makes its scores of tokens with its embedding of tokens.
+
+    transformers 5 says so of every T5 and mT5. What a T5's file says is its ``scale_decoder_outputs`` there; mT5's say
+    no.
+    """
+    config: Any = anatomy.config
+    if anatomy.model_type in ("t5", "mt5") and type(config)(tie_word_embeddings=False).tie_word_embeddings:
+        return bool(getattr(config, "scale_decoder_outputs", False))
+    return bool(getattr(config, "tie_word_embeddings", True))
 
 
 def output_embeddings(anatomy: Anatomy) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.methods.hooked import HookedPart, WatchingPart
 from adpm.runtime.methods.inverse import InversePart
 from adpm.runtime.methods.layer import LayerPart
-from adpm.runtime.outputs import head_points
+from adpm.runtime.outputs import head_acts
 from adpm.runtime.parallel import Widening, branches_of, has_parallel
 from adpm.runtime.prefixes import Placed
 from adpm.runtime.sublayer import embeddings_acts, sublayer_acts
@@ -112,7 +112,7 @@ def make_plan(
     speaking = place(composition, parts.heads.get, None)
     if speaking is not None:
         undo = partial(_undo, composition, parts.inverses)
-        acts += [Act(point, call) for point, call in head_points(speaking, undo, anatomy).items()]
+        acts += head_acts(speaking, undo, anatomy)
     return replace(plan_of(acts), replicas=anatomy.replicas, modules=anatomy.modules if anatomy.replicas else None)
 
 
