@@ -1,8 +1,8 @@
 """Heads on the model's outputs: the user's model gives the head's scores, and a loss where it is given labels.
 
 The head reads the base's last states, whether the model is the bare base or has a head of its own, whose result is
-then not used. Which state stands for a whole text: the pooler's output where the head wants it; in encoders the first
-token's; in decoders the last token's that is no padding; in encoder-decoders the last end-of-text token's.
+then not used. Which state stands for a whole text: the pooler's output where the head wants it, and in BEiT; in encoders
+the first token's; in decoders the last token's that is no padding; in encoder-decoders the last end-of-text token's.
 Source: ``adapters`` 1.3.0, ``heads/model_mixin.py`` (``forward_head``) and the families' ``adapter_model.py``.
 """
 
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor, nn
 from transformers.modeling_outputs import (
     BaseModelOutput,
@@ -164,13 +166,16 @@ class _View:
         self.end: int | None = getattr(config, "eos_token_id", None)
         base = anatomy.module(anatomy.prefix.rstrip("."))
         self.pooled = getattr(base, "pooler", None) is not None
-        # T5 scales its last states down where it shares its embeddings with its head, and so did the head's training.
-        tied = kind in ("t5", "mt5") and getattr(config, "tie_word_embeddings", True)
-        self.scale: float = config.d_model**-0.5 if tied and config is not None else 1.0
+        self.always_pooled = self.pooled and kind == "beit"
+        self.scale: float = config.d_model**-0.5 if config is not None and _scales_down(config) else 1.0
+
+    def pools(self, head: HeadPart) -> bool:
+        """Whether ``head`` reads what the pooler gives."""
+        return self.always_pooled or head.config.use_pooler
 
     def text(self, head: HeadPart, base: Any, states: Tensor, given: dict[str, Any]) -> Tensor:
         """The state of each text, batch x hidden."""
-        if head.config.use_pooler:
+        if self.pools(head):
             pooled: Tensor = _pooled(base)
             return pooled
         ids = given.get("input_ids")
@@ -189,6 +194,18 @@ class _View:
             where = ends.shape[1] - 1 - ends.flip(-1).int().argmax(-1)
             return states[torch.arange(states.shape[0], device=states.device), where]
         return states[:, -1] if self.pairs else states[:, 0]
+
+
+def _scales_down(config: Any) -> bool:
+    """Whether T5 scales its last states down for a head, as it did where the head was trained.
+
+    In the peer it does where the checkpoint says that head and embeddings share their weights, as T5's do and those of
+    T5 1.1 and mT5 do not. transformers 5 overwrites this and keeps what it said, of mT5 nothing.
+    """
+    if config.model_type == "t5" and hasattr(config, "scale_decoder_outputs"):
+        return bool(config.scale_decoder_outputs)
+    overwritten = config.model_type == "mt5" and Version(transformers.__version__).major > 4
+    return config.model_type in ("t5", "mt5") and not overwritten and bool(getattr(config, "tie_word_embeddings", True))
 
 
 def _pooled(base: Any) -> Any:
@@ -267,7 +284,7 @@ class _Several(_Acts):
                 for share, piece in zip(shares, self.division.divide(value), strict=True):
                     share[name] = piece
         poolers: Any = (None,) * count
-        if any(head is not None and head.config.use_pooler for head, _ in self.heads):
+        if any(head is not None and self.view.pools(head) for head, _ in self.heads):
             poolers = self.division.divide(_pooled(base))
         outs: list[ModelOutput] = []
         for (head, undo), piece, share, pooled in zip(self.heads, pieces, shares, poolers, strict=True):

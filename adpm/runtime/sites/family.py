@@ -72,12 +72,14 @@ class SubLayer:
 @dataclass(frozen=True, slots=True)
 class Attention:
     """One attention of a layer. ``prefix`` is AdapterHub's word for it in prefix tuning; ``linears`` are its ``q``,
-    ``k``, ``v`` and ``o`` projections, or ``qkv`` for one that makes all three."""
+    ``k``, ``v`` and ``o`` projections, or ``qkv`` for one that makes all three. ``files``: what AdapterHub's files
+    call its prefixes, where that is not the word and ``_prefix``."""
 
     module: Names
     prefix: Literal["self", "encoder", "cross"]
     linears: Mapping[str, Names]
     optional: bool = False
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)

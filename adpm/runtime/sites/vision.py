@@ -56,7 +56,6 @@ def _by_turns(name: SubLayerName, layer_norm: str, adapters: str) -> SubLayer:
 BEIT: Final = replace(
     VIT,
     model_type="beit",
-    embeddings=Embeddings(("embeddings",), invertible=False, prompts=False),
     adapterhub_class="BeitAdapterModel",
     stacks=(
         replace(
@@ -87,6 +86,7 @@ def _tower(name: str, config: str) -> Stack:
                     "v": ("self_attn.v_proj",),
                     "o": ("self_attn.out_proj",),
                 },
+                files=f"clip_{name}_self_prefix",
             ),
         ),
         linears={"intermediate": ("mlp.fc1",), "output": ("mlp.fc2",)},

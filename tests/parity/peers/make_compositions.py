@@ -11,7 +11,6 @@ head. The adapters of one case have one config: with several, the peer takes the
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ import adapters
 import torch
 import transformers
 from adapters import composition as ac
-from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_adapterhub import (  # type: ignore[import-not-found]  # beside this file, which runs as a script
@@ -31,6 +29,8 @@ from make_adapterhub import (  # type: ignore[import-not-found]  # beside this f
     bottleneck,
     low_rank,
     prefix,
+    randomise_adapters,
+    record,
     write,
 )
 from small import SMALL, randomise  # type: ignore[import-not-found]  # as above
@@ -106,6 +106,8 @@ def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
         "multiple_choice": {**{k: v for k, v in many.items() if k != "num_labels"}, **pool, "num_choices": 2},
         "dependency_parsing": {"num_labels": 3},
         "masked_lm": lm,
+        "seq2seq_lm": {},
+        "image_classification": {k: v for k, v in many.items() if k != "activation_function"} | pool,
         "causal_lm": {**lm, "layer_norm": rng.random() < 0.5, "bias": rng.random() < 0.5},
     }
     kinds = [kind for kind in model.head_types if kind in types]
@@ -136,21 +138,14 @@ def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tens
     return found
 
 
-def randomise_adapters(model: Any) -> None:
-    for name, parameter in model.named_parameters():
-        marks = (
-            ".adapters.",
-            ".loras.",
-            "invertible_adapters.",
-            "shared_parameters.",
-            "heads.",
-            "adapter_fusion_layer.",
-            "prefix_",
-        )
-        if any(mark in f".{name}" for mark in marks):
-            noise = torch.randn_like(parameter) * 0.3
-            ones = parameter.dim() == 1 and "norm" in name and name.endswith("weight")
-            parameter.data = 1.0 + noise if ones or name.endswith(".m.weight") else noise
+def add_fusions(rng: random.Random, model: Any, active: Any) -> list[str]:
+    """Weights for every fusion in ``active``, with random settings: their names."""
+    fusions = [block for block in (active, *(active if isinstance(active, ac.Stack) else ())) if isinstance(block, ac.Fuse)]
+    for block in fusions:
+        config = adapters.AdapterFusionConfig.load(rng.choice(["dynamic", "static"]))
+        changes = {key: rng.random() < 0.5 for key in ("query_before_ln", "residual_before", "value_before_softmax")}
+        model.add_adapter_fusion(block, config.replace(**changes))
+    return [block.name for block in fusions]
 
 
 def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str], *, prefixes: bool) -> None:
@@ -168,15 +163,7 @@ def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str],
     for name, config in zip(names, configs, strict=True):
         model.add_adapter(name, config=config)
     active = of_prefixes(rng, names) if prefixes else composition(rng, names, linear)
-    blocks = [active, *(active if isinstance(active, ac.Stack) else [])]
-    fusions = [block.name for block in blocks if isinstance(block, ac.Fuse)]
-    for block in blocks:
-        if isinstance(block, ac.Fuse):
-            fusion = adapters.AdapterFusionConfig.load(rng.choice(["dynamic", "static"]))
-            changes = {
-                key: rng.random() < 0.5 for key in ("query_before_ln", "residual_before", "value_before_softmax")
-            }
-            model.add_adapter_fusion(block, fusion.replace(**changes))
+    fusions = add_fusions(rng, model, active)
     heads: list[str] = []
     if not prefixes and rng.random() < 0.6:
         wanted = ac.parse_heads_from_composition(active)
@@ -202,33 +189,15 @@ def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str],
     plain = {key: value for key, value in inputs.items() if key != "word_starts"}
     expected |= {f"base.{key}": value for key, value in outputs(bare, plain).items()}
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{type(active).__name__.lower()}"
-    write(model, directory, names, list(dict.fromkeys(heads)))
-    for name in fusions:
-        model.save_adapter_fusion(str(directory / "fusion"), name)
-        if (directory / "adapters_safetensors" / "a").exists():
-            model.save_adapter_fusion(str(directory / "fusion_safetensors"), name, use_safetensors=True)
-    save_file(expected, directory / "expected.safetensors")
-    save_file(inputs, directory / "inputs.safetensors")
+    write(model, directory, names, list(dict.fromkeys(heads)), fusions)
     described = {
         "adapters": names,
         "active": active.to_dict(),
         "skip_layers": skipped,
         "fusion": [{"name": name, "adapters": name.split(",")} for name in fusions],
         "heads": heads,
-        "active_head": heads[0] if len(heads) == 1 else heads or None,
     }
-    meta = {
-        "base": f"bases/{base_dir.name}",
-        "base_class": f"{word}Model",
-        "attn_implementation": bare.config._attn_implementation,
-        "forward_kwargs": {},
-        "model_type": family,
-        "peer": "adapters",
-        "note": str(active),
-        "tolerance_abs": 2e-5 * max(1.0, *(float(value.abs().max()) for value in expected.values())),
-    }
-    (directory / "composition.json").write_text(json.dumps(described), "utf-8")
-    (directory / "meta.json").write_text(json.dumps(meta), "utf-8")
+    record(directory, bare, base_dir, (inputs, expected), described, model_type=family, note=str(active))
 
 
 def main() -> None:
