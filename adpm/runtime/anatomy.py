@@ -173,6 +173,13 @@ class Anatomy:
         for layer in self._layers:
             yield layer.number, layer.path
 
+    def stacks(self) -> list[list[str]]:
+        """Absolute names of the layers, those of an encoder and of its decoder for themselves."""
+        found: dict[int, list[str]] = {}
+        for layer in self._layers:
+            found.setdefault(id(layer.stack), []).append(layer.path)
+        return list(found.values())
+
     def widths(self) -> dict[int, int]:
         """The hidden size of each layer, by number."""
         return {layer.number: self._width(layer.stack) for layer in self._layers}

@@ -292,6 +292,11 @@ class _Several(_Acts):
                 outs.append(BaseModelOutput(last_hidden_state=piece))
             else:
                 outs.append(_output(head, undo, self.view, (piece, pooled), piece, share))
+        encoded = None if isinstance(base, tuple) else getattr(base, "encoder_last_hidden_state", None)
+        if encoded is not None:
+            for out, own in zip(outs, self.division.divide(encoded), strict=True):
+                if hasattr(out, "encoder_last_hidden_state"):
+                    out["encoder_last_hidden_state"] = own
         losses = [out["loss"] for out in outs if "loss" in out]
         total = sum(losses[1:], losses[0]) if losses else None
         return HeadsOutput(loss=total, head_outputs=tuple(outs))

@@ -88,7 +88,7 @@ class Stack:
 
     ``linears`` are the feed-forward layers: ``intermediate`` and ``output``, in AdapterHub's sense of the words.
     ``files``: what AdapterHub's files call modules that have another name in the model. The layers' list goes by the
-    first of ``layers`` there.
+    first of ``layers`` there. ``recurrent``: a layer may serve several times in a pass.
     """
 
     layers: Names
@@ -97,6 +97,7 @@ class Stack:
     linears: Mapping[str, Names]
     config: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    recurrent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

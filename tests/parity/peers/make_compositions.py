@@ -110,9 +110,17 @@ def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
         "image_classification": {k: v for k, v in many.items() if k != "activation_function"} | pool,
         "causal_lm": {**lm, "layer_norm": rng.random() < 0.5, "bias": rng.random() < 0.5},
     }
-    kinds = [kind for kind in model.head_types if kind in types]
-    kind = rng.choice(kinds)
+    kind = rng.choice([kind for kind in model.head_types if kind in types])
     model.add_prediction_head_from_config(name, {"head_type": kind, **types[kind]}, overwrite_ok=True)
+
+
+def add_heads(rng: random.Random, model: Any, active: Any, pooled: bool) -> list[str]:
+    """A head for each branch that has one in the peer: their names, in order; none where the model has no heads."""
+    wanted = ac.parse_heads_from_composition(active) if getattr(model, "head_types", None) else None
+    heads = [wanted] if isinstance(wanted, str) else list(wanted or [])
+    for head in dict.fromkeys(heads):
+        add_head(model, head, rng, pooled and len(heads) == 1)  # the peer gives each of several what is pooled of all
+    return heads
 
 
 def three_prefixes(rng: random.Random) -> list[Any]:
@@ -166,10 +174,7 @@ def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str],
     fusions = add_fusions(rng, model, active)
     heads: list[str] = []
     if not prefixes and rng.random() < 0.6:
-        wanted = ac.parse_heads_from_composition(active)
-        heads = [wanted] if isinstance(wanted, str) else list(wanted or [])
-        for head in dict.fromkeys(heads):
-            add_head(model, head, rng, pooled=family != "distilbert")
+        heads = add_heads(rng, model, active, pooled=family != "distilbert")
     randomise_adapters(model)
     model.eval()
     skipped = [0] if rng.random() < 0.15 else None
