@@ -75,13 +75,14 @@ class Longer:
     def _filled(self, module: nn.Module, *, given: bool) -> tuple[float, float]:
         """What the peer adds to the scores of a prefix, and of what it is filled up with.
 
-        DistilBERT's eager mask is one of ones and zeros; under SDPA it is added, and the peer's prefix gets a one.
+        DistilBERT's eager mask is one of ones and zeros, and always there; under SDPA it is added, and the peer's
+        prefix gets a one.
         """
+        if self.model_type == "distilbert" and is_eager(module):
+            return 0.0, -torch.inf
         if self.model_type in ("vit", "beit") or not given:
             return 0.0, 0.0
-        if self.model_type != "distilbert":
-            return 0.0, 1.0
-        return (0.0, -torch.inf) if is_eager(module) else (1.0, 0.0)
+        return (1.0, 0.0) if self.model_type == "distilbert" else (0.0, 1.0)
 
     def after_queries(self, linear: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:  # noqa: ARG002 - a hook's
         return functional.pad(output, (0, 0, self.count.see(), 0)) if self.asked.take() else None

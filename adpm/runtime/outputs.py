@@ -106,6 +106,7 @@ _OUTPUTS: Final[dict[str, type[ModelOutput]]] = {
     "masked_lm": MaskedLMOutput,
     "seq2seq_lm": Seq2SeqLMOutput,
 }
+_OF_TOKENS: Final = ("tagging", "question_answering", "dependency_parsing")  # heads that read every token's state
 _OF_PAIRS: Final[dict[str, type[ModelOutput]]] = {
     "classification": Seq2SeqSequenceClassifierOutput,
     "multilabel_classification": Seq2SeqSequenceClassifierOutput,
@@ -197,7 +198,7 @@ class _View:
 
 
 def _scales_down(config: Any) -> bool:
-    """Whether T5 scales its last states down for a head, as it did where the head was trained.
+    """Whether T5 scales its last states down for a head that reads every token's, as it did where that was trained.
 
     In the peer it does where the checkpoint says that head and embeddings share their weights, as T5's do and those of
     T5 1.1 and mT5 do not. transformers 5 overwrites this and keeps what it said, of mT5 nothing.
@@ -236,10 +237,7 @@ class _Acts(ABC):
         if base is None:
             base = output
         given = self.given.take() or {}
-        states: Tensor = base[0]
-        if self.view.scale != 1.0:
-            states = states * self.view.scale
-        out = self.outcome(base, states, given)
+        out = self.outcome(base, base[0], given)
         if isinstance(output, tuple):
             plain = base if isinstance(base, tuple) else base.to_tuple()
             rest = plain[2 if self.view.pooled else 1 :]
@@ -311,6 +309,9 @@ def _output(  # noqa: PLR0917 - the head, and what it is given
         made = CausalLMOutputWithPast
     loss: Tensor | None = None
     labels = given.get("labels")
+    whole = kind not in LANGUAGE_HEADS and kind not in _OF_TOKENS
+    if view.scale != 1.0 and not whole:
+        states = states * view.scale
     if kind == "dependency_parsing":
         if "word_starts" not in given:
             raise UsageError("head-input", "a dependency parser wants word_starts", hint="pass where each word begins")
@@ -324,7 +325,6 @@ def _output(  # noqa: PLR0917 - the head, and what it is given
         if "start_positions" in given and "end_positions" in given:
             loss = head.span_loss(start, end, given["start_positions"], given["end_positions"])
         return made(loss=loss, start_logits=start, end_logits=end)
-    whole = kind not in LANGUAGE_HEADS and kind != "tagging"
     logits = head.logits(view.text(head, base, states, given) if whole else states, undo)
     if labels is not None:
         loss = head.loss(logits, labels, given.get("attention_mask"))
