@@ -16,8 +16,8 @@ from adpm.formats.adapterhub_methods import (
     Bottleneck,
     LowRank,
     Method,
-    method_value,
     methods_node,
+    methods_value,
     refuse_unsupported,
 )
 from adpm.formats.json import open_json, pretty
@@ -93,10 +93,9 @@ def _as_meant(method: Method, version: str | None) -> Method:
 
 def write_adapter_config(config: AdapterHubConfig, *, model_class: str) -> bytes:
     """The bytes of an ``adapter_config.json`` that AdapterHub and adpm read as ``config``."""
-    values = [method_value(method) for method in config.methods]
     return pretty(
         {
-            "config": values[0] if len(values) == 1 else {"architecture": "union", "configs": values},
+            "config": methods_value(config.methods),
             "hidden_size": config.hidden_size,
             "model_class": model_class,
             "model_name": config.model_name,

@@ -6,7 +6,7 @@ insists on a float; an unknown key is a fault unless its value is off (null, fal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, cast
 
@@ -33,8 +33,8 @@ __all__ = [
     "PromptTuning",
     "Reft",
     "method_of",
-    "method_value",
     "methods_node",
+    "methods_value",
     "refuse_unsupported",
 ]
 
@@ -139,8 +139,8 @@ class MtlLora:
 class Reft:
     """``ReftConfig``: low-rank interventions on the outputs of layers, at the first and last positions.
 
-    The peer's files leave ``subtract_projection`` out, and reading them back it takes it for true; DiReFT, which is
-    known by it, is recognised by its activation.
+    The peer's files leave ``subtract_projection`` out, and reading them back it takes it for true, as it does in any
+    union; DiReFT, which is known by it, is recognised by its activation where it stands alone.
     """
 
     layers: tuple[int, ...] | Literal["all"] = "all"
@@ -376,17 +376,21 @@ def methods_node(node: Node) -> tuple[Method, ...]:
     if isinstance(node.value, str):
         return NAMED[one_of(*NAMED)(node)]
     if isinstance(node.value, dict) and node.value.get("architecture") == "union":
-        return node.fields().need("configs", list_of(_method, most=100))
+        return node.fields().need("configs", list_of(_part_of_union, most=100))
     return (_method(node),)
 
 
-def _method(node: Node) -> Method:
+def _part_of_union(node: Node) -> Method:
+    return _method(node, united=True)
+
+
+def _method(node: Node, *, united: bool = False) -> Method:
     found = node.fields()
     architecture = found.get("architecture", text)
     if architecture is None:
         return _bottleneck(found, node)
     if architecture == "reft":
-        return _reft(found, node)
+        return _reft(found, node, united=united)
     if architecture not in _PLAIN:
         return _low_rank(found, node)
     method, table = _PLAIN[architecture]
@@ -401,11 +405,12 @@ def _method(node: Node) -> Method:
     return method(**{key: value for key, value in values.items() if key not in off})
 
 
-def _reft(found: Fields, node: Node) -> Reft:
-    """A non-linear intervention without orthogonality is DiReFT's, where the file does not say more."""
+def _reft(found: Fields, node: Node, *, united: bool) -> Reft:
+    """A non-linear intervention without orthogonality is DiReFT's, alone and where the file does not say more."""
     values = stated(_REFT, found)
     close_unless_off(node, (*_REFT, "architecture"))
-    if "subtract_projection" not in values and "non_linearity" in values and values.get("orthogonality") is False:
+    direct = not united and "non_linearity" in values and values.get("orthogonality") is False
+    if "subtract_projection" not in values and direct:
         values["subtract_projection"] = False
     if not values.get("prefix_positions", 3) and not values.get("suffix_positions"):
         node.fail("prefix_positions and suffix_positions are both 0")
@@ -456,8 +461,14 @@ def method_of(value: Mapping[str, Any], *, source: str) -> tuple[Method, ...]:
     return cast("tuple[Method, ...]", methods)
 
 
-def method_value(method: Method) -> dict[str, Any]:
-    """``method`` as the mapping that :func:`method_of` reads."""
+def methods_value(methods: Sequence[Method]) -> dict[str, Any]:
+    """``methods`` as the mapping that :func:`method_of` reads: one, or a union."""
+    if len(methods) == 1:
+        return _value(methods[0], united=False)
+    return {"architecture": "union", "configs": [_value(method, united=True) for method in methods]}
+
+
+def _value(method: Method, *, united: bool) -> dict[str, Any]:
     word = _ARCHITECTURES.get(type(method))
     out: dict[str, Any] = {} if word is None else {"architecture": word}
     for field in fields(method):
@@ -467,11 +478,13 @@ def method_value(method: Method) -> dict[str, Any]:
         out[field.name] = list(value) if isinstance(value, tuple) else value
     if isinstance(method, Bottleneck) and not isinstance(method.scaling, str):
         out["scaling"] = float(method.scaling)  # the peer refuses whole numbers here
-    if isinstance(method, Reft) and _reads_back(method):
+    if isinstance(method, Reft) and _reads_back(method, united=united):
         del out["subtract_projection"]  # the peer knows no such key in a file
     return out
 
 
-def _reads_back(method: Reft) -> bool:
+def _reads_back(method: Reft, *, united: bool) -> bool:
     """Whether ``subtract_projection`` follows from the other settings, as :func:`_reft` reads them."""
+    if united:
+        return method.subtract_projection
     return method.subtract_projection == (method.orthogonality or method.non_linearity is None)

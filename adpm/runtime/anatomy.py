@@ -66,14 +66,17 @@ class Site:
 @dataclass(frozen=True, slots=True)
 class AttentionSite:
     """An attention of one layer: ``module`` and ``linears`` ("q", "k", "v", "o" or "qkv", "o") by absolute names,
-    ``file`` the module's name in AdapterHub's files, ``prefix`` its word for it ("self", "encoder", "cross")."""
+    ``file`` the module's name in AdapterHub's files, ``prefix`` its word for it ("self", "encoder", "cross"),
+    ``prefixes`` what its prefixes are called there. ``config``: the part of the model's that has its sizes."""
 
     layer: int
     module: str
     file: str
     prefix: str
+    prefixes: str
     linears: tuple[tuple[str, str], ...]
     width: int
+    config: Any
 
 
 class _Layer(NamedTuple):
@@ -197,6 +200,17 @@ class Anatomy:
         for layer in self._layers:
             yield layer.number, layer.path
 
+    def stacks(self) -> list[list[str]]:
+        """Absolute names of the layers, those of an encoder and of its decoder for themselves."""
+        found: dict[int, list[str]] = {}
+        for layer in self._layers:
+            found.setdefault(id(layer.stack), []).append(layer.path)
+        return list(found.values())
+
+    def widths(self) -> dict[int, int]:
+        """The hidden size of each layer, by number."""
+        return {layer.number: self._width(layer.stack) for layer in self._layers}
+
     def sites(self, name: str) -> Iterator[Site]:
         """The sub-layers called ``name`` ("mh_adapter", "cross_adapter" or "output_adapter") of all layers."""
         for layer in self._layers:
@@ -220,8 +234,10 @@ class Anatomy:
                     layer.name(path),
                     f"{layer.file}.{layer.stack.files.get(path, path)}",
                     attention.prefix,
+                    attention.files or f"{attention.prefix}_prefix",
                     tuple(linears.items()),
                     self._width(layer.stack),
+                    self._config(layer.stack.config),
                 )
 
     def embeddings(self) -> tuple[str, str | None]:
@@ -319,9 +335,11 @@ class Anatomy:
         return self._size(stack.config, "hidden_size") or self.hidden_size
 
     def _size(self, part: str, name: str) -> int | None:
-        config = getattr(self.config, part, None) if part else self.config
-        size = getattr(config, name, None)
+        size = getattr(self._config(part), name, None)
         return size if isinstance(size, int) else None
+
+    def _config(self, part: str) -> Any:
+        return getattr(self.config, part, None) if part else self.config
 
     def _unknown(self, why: str) -> NoReturn:
         raise AdapterError(

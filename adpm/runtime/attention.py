@@ -25,11 +25,11 @@ from transformers import EncoderDecoderCache
 from adpm.errors import AdapterError, CompositionError
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.disentangled import Disentangled
-from adpm.runtime.hooks import Act, Order, Point
+from adpm.runtime.hooks import Act, Point
 from adpm.runtime.longer import ADDED, Longer
-from adpm.runtime.masks import counted, is_eager, opens, scores_of, with_scores
+from adpm.runtime.masks import is_eager, opens, with_scores
 from adpm.runtime.methods.calls import Call, cache_of
-from adpm.runtime.prefixes import Placed, Run, run_of, uneven_rows
+from adpm.runtime.prefixes import Placed, Run, counted, run_of, scores_of, uneven_rows
 from adpm.runtime.tree import Chain, leaves_of
 
 __all__ = ["attention_acts", "fitting_acts"]
@@ -61,7 +61,7 @@ def attention_acts(name: str, tree: Chain[Placed], anatomy: Anatomy) -> Iterator
         _check_even(name, tree, _COUNTED)
         yield from Disentangled(run, call, anatomy.model_type).acts(name, linears, anatomy)
         return
-    if not linears.keys() >= {"k", "v"}:
+    if not linears.keys() >= {"q", "k", "v"}:
         raise AdapterError(
             "family-unsupported",
             f"adpm can't put a prefix into {name}",
@@ -74,8 +74,7 @@ def attention_acts(name: str, tree: Chain[Placed], anatomy: Anatomy) -> Iterator
         )
     longer = Longer(run, call, mask, anatomy.model_type)
     yield Act(Point(name, "before"), longer.before)
-    yield Act(Point(linears["k"], "after"), longer.after_keys, Order.SUBLAYER)
-    yield Act(Point(linears["v"], "after"), longer.after_values, Order.SUBLAYER)
+    yield from longer.linear_acts(linears)
     bias = f"{name}.relative_position_bias"
     if bias in anatomy.modules:
         yield Act(Point(bias, "before"), longer.before_bias)

@@ -105,7 +105,7 @@ def make_plan(
         acts += attention_acts(name, chain, anatomy)
         if widening is not None and has_parallel(chain):
             widening.see(name)
-    acts += _hooked_acts(composition, parts.hooked, anatomy)
+    acts += _hooked_acts(composition, parts.hooked, numbers, anatomy)
     acts += [act for watching in parts.watching for act in watching.acts(anatomy)]
     if widening is not None:
         acts += widening.acts()
@@ -130,7 +130,10 @@ def _anatomy_of(adapters: Mapping[str, Adapter], anatomy: Anatomy) -> Anatomy:
 
 
 def _hooked_acts(
-    composition: Composition | Rows, hooked: Mapping[str, tuple[HookedPart, ...]], anatomy: Anatomy
+    composition: Composition | Rows,
+    hooked: Mapping[str, tuple[HookedPart, ...]],
+    numbers: _LayerNumbers,
+    anatomy: Anatomy,
 ) -> Iterator[Act]:
     """What acts on whole passes, which only a stack can put together; ``composition-unsupported`` for the others."""
     tree = place(composition, hooked.get, None)
@@ -145,14 +148,16 @@ def _hooked_acts(
             cause=f"{names}: prompts, ReFT and PEFT's prefixes change a whole pass, not parts of a batch",
             hint="stack them, or activate them one at a time",
         )
-    parts = [(leaf.name == next(leaves(composition)), part) for leaf in chain for part in leaf.part]
-    if sum(part.ALONE for _, part in parts) > 1:
+    if sum(part.ALONE for leaf in chain for part in leaf.part) > 1:
         raise CompositionError(
             "composition-unsupported", "only one adapter of a composition can put virtual tokens before a model's input"
         )
-    for first, part in parts:
-        if first or not part.FIRST_ALONE:
-            yield from part.acts(anatomy)
+    for leaf in chain:
+        for part in leaf.part:
+            number = None if part.layer is None else numbers.of(f"{part.layer}.")
+            first = leaf.name == next(leaves(composition))
+            if (first or not part.FIRST_ALONE) and place(composition, {leaf.name: part}.get, number) is not None:
+                yield from part.acts(anatomy)
 
 
 class _LayerNumbers:

@@ -2,7 +2,8 @@
 
 LoRA goes both ways. So does (IA)3, as far as it scales outputs: what PEFT calls feed-forward has its input scaled,
 which AdapterHub never does. DoRA does where nothing in which the two differ is there: AdapterHub's scales the layer's
-bias too, and leaves the adapter's scale out of its norm. VeRA, prompts and prefixes are one name for two things
+bias too, and leaves the adapter's scale out of its norm. VeRA does where AdapterHub's matrices are diagonal, whose
+diagonals are PEFT's vectors, and all layers are of one size. Prompts and prefixes are one name for two things
 (``_APART``).
 
 What can't be the same is refused (``format-unsupported``). Alone, a converted adapter gives the same output; in a stack
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn, Protocol, cast
 
+import torch
 from torch import Tensor
 
 from adpm.errors import AdapterError
@@ -26,7 +28,8 @@ from adpm.runtime.adapter import Adapter, Source
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.methods.fused import FusedPart
 from adpm.runtime.methods.ia3 import Ia3Part
-from adpm.runtime.methods.low_rank import LowRankPart
+from adpm.runtime.methods.low_rank import PAIR, LowRankPart
+from adpm.runtime.methods.vera import PROJECTION, VeraPart
 from adpm.runtime.peft_targets import targeted_by
 from adpm.runtime.sites.family import LOCATIONS
 
@@ -45,7 +48,6 @@ _PREFIXES: Final = "PEFT counts a prefix as positions before the text's, Adapter
 _APART: Final[Mapping[type, str]] = {
     PromptTuning: "AdapterHub puts its vectors behind the embeddings' norm, PEFT before it",
     PeftPrefix: _PREFIXES,
-    PeftVera: "PEFT has vectors where AdapterHub's VeRA trains whole matrices",
     PeftVirtual: "PEFT puts its vectors before the embeddings' norm, AdapterHub behind it",
     PrefixTuning: _PREFIXES,
 }
@@ -65,8 +67,6 @@ def to_peft(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source, Part
         refuse(_apart(method) or "PEFT has no such method")
     if method.use_gating:
         refuse("PEFT's LoRA has no gates")
-    if method.is_vera:
-        refuse(_APART[PeftVera])
     if any(isinstance(part, FusedPart) for part in adapter.parts.values()):
         refuse("one of its layers makes queries, keys and values at once, each with matrices of its own")
     parts = [part for part in adapter.parts.values() if isinstance(part, LowRankPart)]
@@ -80,6 +80,12 @@ def to_peft(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source, Part
     if method.composition_mode == "scale":
         vectors = {_key(part.layer): {"l": part["vector"] * part.options.scale} for part in parts}
         return Source(PeftIa3(**common)), vectors
+    if method.is_vera:
+        if method.use_dora or not all(_is_diagonal(part[slot]) for part in parts for slot in ("vera_D", "vera_B")):
+            refuse("PEFT's VeRA has vectors where AdapterHub's has trained whole matrices, and no DoRA")
+        scaled = {_key(part.layer): _lambdas(part) for part in parts}
+        vera = PeftVera(r=method.r, vera_dropout=method.dropout, **common)
+        return Source(vera), {**scaled, PROJECTION: adapter.parts[PAIR]}
     if method.use_dora and (why := _dora_differs(parts, anatomy)):
         refuse(why)
     lora = PeftLora(
@@ -98,6 +104,7 @@ def to_adapterhub(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source
     if config.modules_to_save:
         refuse("AdapterHub saves no modules of the model's own")
     tensors: dict[str, Slots]
+    shared: dict[str, Slots] = {}
     if isinstance(config, PeftIa3):
         if any(part.feeds for part in adapter.parts.values() if isinstance(part, Ia3Part)):
             refuse("AdapterHub's (IA)3 scales outputs alone, PEFT's the input of what it calls feed-forward")
@@ -114,6 +121,16 @@ def to_adapterhub(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source
         tensors = {part.layer: _pair(part, (-1, 1)) for part in parts}
         settings = {"r": rank, "alpha": parts[0].options.scale * rank, "use_dora": config.use_dora}
         settings |= {"dropout": config.lora_dropout}
+    elif isinstance(config, PeftVera):
+        own = {part.layer: part for part in adapter.parts.values() if isinstance(part, VeraPart)}
+        if config.bias != "none" or len({(part.place.inputs, part.place.outputs) for part in own.values()}) != 1:
+            refuse("AdapterHub's VeRA has no biases, and one pair of matrices for layers of one size")
+        tensors = {
+            layer: {"vera_D": part["lambda_d"].diag(), "vera_B": part["lambda_b"].diag()} for layer, part in own.items()
+        }
+        shared[PAIR] = adapter.parts[PROJECTION]
+        settings = {"r": config.r, "alpha": config.r, "dropout": config.vera_dropout}
+        settings |= {"vera_d": config.d_initial, "vera_b": 0.0, "init_weights": "vera"}
     else:
         refuse(_apart(config) or "AdapterHub has no such method")
     places, why = _places(tensors, anatomy)
@@ -121,7 +138,7 @@ def to_adapterhub(adapter: Adapter, name: str, anatomy: Anatomy) -> tuple[Source
         refuse(why)
     method = LowRank(**{**settings, **places})
     hub = AdapterHubConfig(name, (method,), anatomy.model_type, config.base_model_name_or_path, anatomy.hidden_size)
-    return Source(hub), {_key(anatomy.file_name(layer)): found for layer, found in tensors.items()}
+    return Source(hub), {**{_key(anatomy.file_name(layer)): found for layer, found in tensors.items()}, **shared}
 
 
 def _refuse(name: str, peer: str, why: str) -> NoReturn:
@@ -142,6 +159,15 @@ def _pair(part: LowRankPart, magnitude: tuple[int, ...]) -> Slots:
     if not part.options.dora:
         return part
     return {"A": part["A"], "B": part["B"], "magnitude": part["magnitude"].view(magnitude)}
+
+
+def _is_diagonal(matrix: Tensor) -> bool:
+    return bool(torch.equal(matrix, matrix.diagonal().diag()))
+
+
+def _lambdas(part: LowRankPart) -> Slots:
+    """The vectors of PEFT's VeRA, which has no scale beside them."""
+    return {"lambda_d": part["vera_D"].diagonal(), "lambda_b": part["vera_B"].diagonal() * part.options.scale}
 
 
 def _lora_differs(config: PeftLora, parts: list[LowRankPart], anatomy: Anatomy) -> str | None:

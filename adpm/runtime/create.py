@@ -10,7 +10,7 @@ from typing import Any
 from adpm.errors import UsageError
 from adpm.formats.adapterhub import AdapterHubConfig
 from adpm.formats.adapterhub_heads import LANGUAGE_HEADS, HeadConfig, head_of
-from adpm.formats.adapterhub_methods import NAMED, Method, method_of, method_value
+from adpm.formats.adapterhub_methods import NAMED, Method, method_of, methods_value
 from adpm.formats.peft import PEFT_METHODS, PeftMethod, peft_of
 from adpm.formats.peft_prompts import PeftVirtual
 from adpm.runtime.adapter import Source
@@ -62,10 +62,10 @@ def _value(config: Config) -> dict[str, Any]:
                 f"{config!r} is no method",
                 hint=f"did you mean {close[0]!r}?" if close else f"methods are {', '.join(known)}",
             )
-        return _union(NAMED[config])
+        return methods_value(NAMED[config])
     if isinstance(config, PeftMethod):
         return config.value()
-    return dict(config) if isinstance(config, Mapping) else _union((config,))
+    return dict(config) if isinstance(config, Mapping) else methods_value((config,))
 
 
 def _task(anatomy: Anatomy) -> str:
@@ -75,11 +75,6 @@ def _task(anatomy: Anatomy) -> str:
     return (
         "CAUSAL_LM" if type(anatomy.model).__name__.endswith(("ForCausalLM", "LMHeadModel")) else "FEATURE_EXTRACTION"
     )
-
-
-def _union(methods: tuple[Method, ...]) -> dict[str, Any]:
-    values = [method_value(method) for method in methods]
-    return values[0] if len(values) == 1 else {"architecture": "union", "configs": values}
 
 
 def _head(name: str, head: Head, anatomy: Anatomy) -> HeadConfig | None:

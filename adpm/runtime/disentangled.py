@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from adpm.errors import CompositionError
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Act, Capture, Order, Point
-from adpm.runtime.longer import Longer, replaced
+from adpm.runtime.hooks import Act, Order, Point
+from adpm.runtime.longer import Longer, TextAlone, before
 from adpm.runtime.methods.calls import Call
 from adpm.runtime.prefixes import Run
 
@@ -41,17 +41,14 @@ class Disentangled(Longer):
 
     def __init__(self, run: Run, call: Call, model_type: str) -> None:
         super().__init__(run, call, "attention_mask", model_type)
-        self.asked = Capture()  # whether the queries are still to come
 
     def acts(self, name: str, linears: Mapping[str, str], anatomy: Anatomy) -> Iterator[Act]:
         """The hooks on the attention called ``name`` and its layers."""
         yield Act(Point(name, "before"), self.before)
         if "qkv" in linears:
+            yield Act(Point(linears["qkv"], "before"), TextAlone(self, self.keys), Order.FIRST)
             yield Act(Point(linears["qkv"], "after"), _Fused(self, anatomy.module(name)), Order.SUBLAYER)
-        else:
-            yield Act(Point(linears["q"], "after"), self.after_queries, Order.SUBLAYER)
-            yield Act(Point(linears["k"], "after"), self.after_keys, Order.SUBLAYER)
-            yield Act(Point(linears["v"], "after"), self.after_values, Order.SUBLAYER)
+        yield from self.linear_acts(linears)
         for path in (f"{name}.{word}" for word in _RELATIVE):
             if path in anatomy.modules:
                 yield Act(Point(path, "after"), self.after_relative, Order.SUBLAYER)
@@ -90,13 +87,14 @@ class Disentangled(Longer):
         return (), {**named, **inputs, "attention_mask": mask}
 
     def after_queries(self, linear: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:
-        return None if self.asked.take() else self.after_relative(linear, args, kwargs, output)
+        if self.asked.see() is None:
+            return self.after_relative(linear, args, kwargs, output)
+        return super().after_queries(linear, args, kwargs, output)
 
     def after_keys(self, linear: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:
-        columns = self.keys.take()
-        if columns is None:
+        if self.keys.see() is None:
             return self.after_relative(linear, args, kwargs, output)
-        return replaced(output, columns)
+        return super().after_keys(linear, args, kwargs, output)
 
     def after_relative(self, linear: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:  # noqa: ARG002 - a hook's
         """Nothing for what stands furthest away. Shape of ``output``: 1 x twice the relative positions x hidden."""
@@ -118,4 +116,4 @@ class _Fused:
         bias: Any = self.attention.v_bias
         values = values - bias.view(1, values.shape[1], 1, -1)  # which the module adds to all
         front = torch.cat((torch.zeros_like(keys), keys, values), dim=-1)  # rows x heads x n x 3 head size
-        return replaced(output, front)
+        return before(output, front)

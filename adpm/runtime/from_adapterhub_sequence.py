@@ -24,9 +24,11 @@ _MASK = "shared/positions"
 
 def reft_blueprints(config: Reft, anatomy: Anatomy) -> Iterator[Blueprint]:
     """A part for each layer, and one for what they look at."""
-    hidden = anatomy.hidden_size
-    if config.orthogonality and config.r >= hidden:
-        raise AdapterError("adapter-misfit", f"{config.r} orthogonal rows do not fit a hidden size of {hidden}")
+    widths = anatomy.widths()
+    if config.orthogonality and config.r >= min(widths.values()):
+        raise AdapterError(
+            "adapter-misfit", f"{config.r} orthogonal rows do not fit a hidden size of {min(widths.values())}"
+        )
     yield Blueprint(_MASK, ("", ""), (), ReftMaskPart, _start_nothing)
     for number, layer in anatomy.layers():
         if config.layers == "all" or number in config.layers:
@@ -34,7 +36,7 @@ def reft_blueprints(config: Reft, anatomy: Anatomy) -> Iterator[Blueprint]:
             yield Blueprint(
                 key=path.replace(".", "/"),
                 file=(f"{path}.refts.", "."),
-                slots=reft_slots(config, hidden),
+                slots=reft_slots(config, widths[number]),
                 build=partial(ReftPart, layer=layer, config=config, common=_MASK),
                 start=start_reft,
             )
@@ -42,7 +44,8 @@ def reft_blueprints(config: Reft, anatomy: Anatomy) -> Iterator[Blueprint]:
 
 def prompt_blueprint(config: PromptTuning, anatomy: Anatomy) -> Blueprint:
     """One part before the first layer."""
-    if not anatomy.family().embeddings.prompts:
+    relative = any(name.endswith("relative_position_bias") for name in anatomy.modules)  # BEiT's, for its own patches
+    if relative or not anatomy.family().embeddings.prompts:
         raise AdapterError(
             "method-unsupported",
             f"prompt tuning in AdapterHub's form does not run in {anatomy.model_type}",
@@ -75,19 +78,17 @@ def prefix_blueprints(config: PrefixTuning, anatomy: Anatomy) -> Iterator[Bluepr
     wanted = {"self": True, "encoder": config.encoder_prefix, "cross": config.cross_prefix}
     for site in anatomy.attentions():
         if wanted[site.prefix] and site.layer not in config.leave_out:
-            kinds.setdefault(site.prefix, []).append(site)
+            kinds.setdefault(site.prefixes, []).append(site)
     for kind, sites in kinds.items():
-        heads, size = _heads(anatomy)
+        heads, size = _heads(sites[0])
         targets = tuple(
-            Target(site.module, _gate_key(site) if config.use_gating else None, kind == "cross") for site in sites
+            Target(site.module, _gate_key(site) if config.use_gating else None, site.prefix == "cross")
+            for site in sites
         )
         yield Blueprint(
             key=f"prefix_tuning/{kind}",
-            file=(
-                "prefix_tuning.prefix_tunings.",
-                f".{kind}{'' if anatomy.model_type == 'distilbert' else '_prefix'}.",
-            ),
-            slots=prefix_slots(config, len(sites) * 2 * heads * size, anatomy.hidden_size),
+            file=("prefix_tuning.prefix_tunings.", f".{kind}."),
+            slots=prefix_slots(config, len(sites) * 2 * heads * size, sites[0].width),
             build=partial(PrefixTuningPart, config=config, targets=targets, heads=heads),
             start=partial(start_prefix, config),
         )
@@ -96,7 +97,7 @@ def prefix_blueprints(config: PrefixTuning, anatomy: Anatomy) -> Iterator[Bluepr
                 yield Blueprint(
                     key=_gate_key(site),
                     file=(f"{site.file}.prefix_tuning.prefix_gates.", "."),
-                    slots=gate_slots("", 1 if config.shared_gating else 2, anatomy.hidden_size),
+                    slots=gate_slots("", 1 if config.shared_gating else 2, site.width),
                     build=GatePart,
                     start=start_gate,
                 )
@@ -106,12 +107,12 @@ def _gate_key(site: AttentionSite) -> str:
     return f"{site.file}.prefix_gate".replace(".", "/")
 
 
-def _heads(anatomy: Anatomy) -> tuple[int, int]:
+def _heads(site: AttentionSite) -> tuple[int, int]:
     """Heads of keys and their size, as AdapterHub takes them from the config."""
-    config = anatomy.config
+    config = site.config
     every = int(getattr(config, "num_attention_heads", 1))
     heads = getattr(config, "num_key_value_heads", None) or every
-    return int(heads), int(getattr(config, "d_kv", None) or anatomy.hidden_size // every)
+    return int(heads), int(getattr(config, "d_kv", None) or site.width // every)
 
 
 def _start_nothing(tensors: Mapping[str, Tensor], generator: Generator | None) -> None:

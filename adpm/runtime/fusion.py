@@ -123,8 +123,9 @@ def save_fusion(fusion: Fusion, anatomy: Anatomy, directory: Path) -> None:
             hint="train it on until the temperature is 1, or begin with temperature=False",
         )
     tensors: dict[str, Tensor] = {}
+    widths = _widths(anatomy)
     for place, part in fusion.parts.items():
-        for slot in fusion_slots(config, anatomy.hidden_size):
+        for slot in fusion_slots(config, widths[place.replace("/", ".")]):
             value = part[slot.name].detach().to("cpu").clone().contiguous()
             if cooled and slot.name.startswith("query"):
                 value = value / heat
@@ -167,12 +168,18 @@ def _kinds(adapter: Adapter) -> set[str]:
     return {name for name in SUBLAYERS for method in bottlenecks if getattr(method, name)}
 
 
+def _widths(anatomy: Anatomy) -> dict[str, int]:
+    """The hidden size at each place."""
+    return {site.adapters: site.width for kind in SUBLAYERS for site in anatomy.sites(kind)}
+
+
 def _blueprints(config: FusionConfig, places: tuple[str, ...], anatomy: Anatomy) -> list[Blueprint]:
+    widths = _widths(anatomy)
     return [
         Blueprint(
             key=place.replace(".", "/"),
             file=(f"{place}.adapter_fusion_layer.", "."),
-            slots=fusion_slots(config, anatomy.hidden_size),
+            slots=fusion_slots(config, widths[place]),
             build=partial(FusionPart, config=config, dropout=_dropout(config, anatomy)),
             start=partial(start_fusion, config),
         )

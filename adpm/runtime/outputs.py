@@ -1,8 +1,9 @@
 """Heads on the model's outputs: the user's model gives the head's scores, and a loss where it is given labels.
 
 The head reads the base's last states, whether the model is the bare base or has a head of its own, whose result is
-then not used. Which state stands for a whole text: the pooler's output where the head wants it; in encoders the first
-token's; in decoders the last token's that is no padding; in encoder-decoders the last end-of-text token's.
+then not used. Which state stands for a whole text: the pooler's output where the head wants it, and in BEiT; in
+encoders the first token's; in decoders the last token's that is no padding; in encoder-decoders the last end-of-text
+token's.
 Source: ``adapters`` 1.3.0, ``heads/model_mixin.py`` (``forward_head``) and the families' ``adapter_model.py``.
 """
 
@@ -296,6 +297,11 @@ class _Several(_Acts):
                 outs.append(BaseModelOutput(last_hidden_state=piece))
             else:
                 outs.append(_output(head, undo, self.view, (piece, pooled), piece, share))
+        encoded = None if isinstance(base, tuple) else getattr(base, "encoder_last_hidden_state", None)
+        if encoded is not None:
+            for out, own in zip(outs, self.division.divide(encoded), strict=True):
+                if hasattr(out, "encoder_last_hidden_state"):
+                    out["encoder_last_hidden_state"] = own
         losses = [out["loss"] for out in outs if "loss" in out]
         total = sum(losses[1:], losses[0]) if losses else None
         return HeadsOutput(loss=total, head_outputs=tuple(outs))

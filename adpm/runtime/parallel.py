@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from adpm.core.composition import Block, Composition, Rows
 from adpm.errors import CompositionError
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Act, Order, Point
+from adpm.runtime.hooks import Act, Capture, Order, Point
 from adpm.runtime.sites.family import SUBLAYERS
 from adpm.runtime.tree import Chain, Fork
 
@@ -96,7 +96,10 @@ class Widening:
     def __init__(self, count: int, anatomy: Anatomy) -> None:
         self.count = count
         self.anatomy = anatomy
-        self.layers = [name for _, name in anatomy.layers()]
+        self.stacks = anatomy.stacks()
+        self.layers = [layer for stack in self.stacks for layer in stack]
+        recurrent = any(stack.recurrent for stack in anatomy.family().stacks)
+        self.rows = Capture() if recurrent else None  # of the batch, where a layer may get it repeated already
         self.early: set[str] = set()
         self.late: dict[str, list[tuple[int, int, Widens]]] = {}
 
@@ -106,6 +109,9 @@ class Widening:
 
     def see_sum(self, sublayer: str, norm: str, act: Widens, tree: Chain[Any]) -> None:
         """Branches act by the sum form at the sub-layer that ends in ``norm``."""
+        if self.rows is not None:
+            self.early.add(self._layer(norm))
+            return
         place = next(i for i, item in enumerate(tree.items) if isinstance(item, Fork) and item.kind == "parallel")
         self.late.setdefault(self._layer(norm), []).append((SUBLAYERS.index(sublayer), place, act))
 
@@ -125,7 +131,9 @@ class Widening:
         if not acting:
             return
         first = acting[0]
-        stack = _parent(first)
+        if self.rows is not None:
+            yield Act(Point(self.anatomy.prefix.rstrip("."), "before"), _Count(self.rows))
+        number, stack = next((i, stack) for i, stack in enumerate(self.stacks) if first in stack)
         if first in self.early:
             yield self._repeat(first, everything=True)
             if first == self.layers[0]:
@@ -133,15 +141,13 @@ class Widening:
         else:
             _, place, act = min(self.late[first], key=lambda found: found[0])
             act.wide_from = place, self.count
-        for layer in self.layers[self.layers.index(first) + 1 :]:
-            if _parent(layer) == stack:
-                yield self._repeat(layer, everything=False)
-        for other in dict.fromkeys(_parent(layer) for layer in self.layers if _parent(layer) != stack):
-            if self.layers.index(first) < next(i for i, layer in enumerate(self.layers) if _parent(layer) == other):
-                yield self._repeat(other, everything=True)
+        for layer in stack[stack.index(first) + 1 :]:
+            yield self._repeat(layer, everything=False)
+        for later in self.stacks[number + 1 :]:
+            yield self._repeat(_parent(later[0]), everything=True)
 
     def _repeat(self, module: str, *, everything: bool) -> Act:
-        call = _Repeat(self.anatomy.module(module), self.count, everything=everything)
+        call = _Repeat(self.anatomy.module(module), self.count, self.rows, everything=everything)
         return Act(Point(module, "before"), call, Order.FIRST)
 
 
@@ -150,12 +156,26 @@ def _parent(layer: str) -> str:
     return layer.rsplit(".", 2)[0]
 
 
-class _Repeat:
-    """Before a layer or a decoder: its input's rows repeated (``everything``), or masks as often as its input is."""
+class _Count:
+    """Before the base: how many rows the batch has."""
 
-    def __init__(self, module: nn.Module, count: int, *, everything: bool) -> None:
+    def __init__(self, rows: Capture) -> None:
+        self.rows = rows
+
+    def __call__(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - a hook's
+        self.rows.put(next((len(v) for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None))
+
+
+class _Repeat:
+    """Before a layer or a decoder: its input's rows repeated (``everything``), or masks as often as its input is.
+
+    ``rows``: of the batch, where what has more of them is repeated already.
+    """
+
+    def __init__(self, module: nn.Module, count: int, rows: Capture | None, *, everything: bool) -> None:
         self.names = tuple(inspect.signature(module.forward).parameters)
         self.count = count
+        self.rows = rows
         self.everything = everything
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
@@ -163,7 +183,8 @@ class _Repeat:
         found = next((v for k, v in named.items() if isinstance(v, Tensor) and k in _BY_ROW), None)
         if found is None:
             return None
-        rows = found.shape[0] if self.everything else found.shape[0] // self.count
+        narrow = self.everything and (self.rows is None or found.shape[0] == self.rows.see())
+        rows = found.shape[0] if narrow else found.shape[0] // self.count
         return (
             tuple(self._value(name, value, rows) for name, value in zip(self.names, args, strict=False)),
             {name: self._value(name, value, rows) for name, value in kwargs.items()},

@@ -5,6 +5,7 @@ contenders take turns, ``--rounds`` times; the table has medians, and as ratio t
 
 * ``curl --parallel``: the same files, 16 connections; it neither hashes nor syncs.
 * ``sha256``: the same files, hashed by as many processes as there are cores.
+* ``curl, then sha256``: both times of a round together: verified bytes as they are got by hand.
 * ``pip download``: the same bytes as wheels, from a simple index on the same server.
 * ``snapshot_download``: the same files as one repository of a Hub, by ``huggingface_hub``.
 * ``skopeo copy``, ``oras (Python)``: the same files as layers of one OCI artifact on the same server. The former
@@ -182,6 +183,8 @@ def large(work: Path, rounds: int, adapters: int, size: int, *, quick: bool) -> 
         if not quick:
             runs |= others(contenders)
         times = measured(contenders, runs, rounds)
+    pairs = zip(times["curl --parallel"], times["sha256"], strict=True)
+    times["curl, then sha256"] = [Took(got.wall + hashed.wall, got.work + hashed.work) for got, hashed in pairs]
     files = dict.fromkeys(times, adapters) | {"adpm install": made.requests, "pip download": 2 * adapters}
     show(f"{adapters} adapters of {size / 1e6:.1f} MB, cold", times, made.size, files, "curl --parallel")
 

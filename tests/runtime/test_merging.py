@@ -363,7 +363,7 @@ def averages(
             jobs.append((case, strategy, {"normalize_weights": normalised} | ({"svd_rank": 6} if more else {})))
         handle.unload()
         model.save_pretrained(directory / "base")
-    command = [peer("ADPM_ADAPTERHUB_PYTHON"), "-c", AVERAGE, directory, json.dumps(jobs), json.dumps(weights)]
+    command = [peer("ADPM_ADAPTERHUB_PYTHON"), "-c", AVERAGE, str(directory), json.dumps(jobs), json.dumps(weights)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     for case, strategy, _ in jobs:

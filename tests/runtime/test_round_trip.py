@@ -135,6 +135,37 @@ def test_ia3_goes_both_ways(family: str, tmp_path: Path) -> None:
     check_both_ways(family, tmp_path, "ia3", leave_out=[1])
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert", "t5"])
+def test_peft_s_vera_goes_both_ways(family: str, tmp_path: Path) -> None:
+    target = {"bert": "query", "distilbert": "q_lin", "t5": "q"}[family]
+    check_both_ways(family, tmp_path, "peft_vera", target_modules=[target], r=4)
+
+
+def test_vera_goes_to_peft_where_its_matrices_are_diagonal(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    handle = adpm.attach(make())
+    handle.add("x", "vera", r=4, alpha=8)
+    randomise(handle, "x")
+    with pytest.raises(AdapterError, match="whole matrices"):
+        handle.save("x", tmp_path, format="peft")
+    make_diagonal(handle)
+    handle.save("x", tmp_path, format="peft")
+    handle.read(tmp_path, name="y")
+    found = []
+    for name in ("x", "y"):
+        with handle.using(name):
+            found.append(outputs(handle.model))
+    for key, value in found[0].items():
+        assert torch.allclose(found[1][key], value, atol=1e-5), key
+
+
+def make_diagonal(handle: Any) -> None:
+    """Leave what stands on the diagonals of the VeRA called ``x``."""
+    for name, tensor in handle.adapters["x"].named_parameters():
+        if name.endswith(("vera_D", "vera_B")):
+            tensor.data = tensor.data.diagonal().diag()
+
+
 def test_dora_goes_both_ways_where_no_layer_has_a_bias(tmp_path: Path) -> None:
     check_both_ways("llama", tmp_path, "dora", r=4, alpha=4)
     with pytest.raises(AdapterError, match="agree at 1"):
@@ -142,17 +173,20 @@ def test_dora_goes_both_ways_where_no_layer_has_a_bias(tmp_path: Path) -> None:
 
 
 def check_both_ways(family: str, directory: Path, method: str, **settings: Any) -> None:
-    """From AdapterHub's format to PEFT's and back: the same outputs, and the same weights at the end."""
+    """From the method's own format to the other peer's and back: the same outputs, the same weights at the end."""
     torch.manual_seed(0)
     model = SMALL[family].model()
     shake(model, 0.15)
     handle: Any = adpm.attach(model)
     handle.add("x", method, **settings)
     randomise(handle, "x")
-    handle.save("x", directory / "peft", format="peft")
-    handle.read(directory / "peft", name="y")
-    handle.save("y", directory / "hub", format="adapterhub")
-    handle.read(directory / "hub", name="z")
+    there: Any
+    back: Any
+    there, back = ("adapterhub", "peft") if method.startswith("peft_") else ("peft", "adapterhub")
+    handle.save("x", directory / there, format=there)
+    handle.read(directory / there, name="y")
+    handle.save("y", directory / back, format=back)
+    handle.read(directory / back, name="z")
     found = []
     for name in (None, "x", "y", "z"):
         handle.activate(name)
@@ -172,11 +206,11 @@ def check_both_ways(family: str, directory: Path, method: str, **settings: Any) 
     [
         ({"config": "prompt_tuning"}, "peft"),
         ({"config": "prefix_tuning_flat"}, "peft"),
-        ({"config": "vera"}, "peft"),
+        ({"config": "dvora"}, "peft"),
         ({"config": "loreft"}, "peft"),
         ({"config": "peft_prompt_tuning", "num_virtual_tokens": 2}, "adapterhub"),
         ({"config": "peft_prefix_tuning", "num_virtual_tokens": 2}, "adapterhub"),
-        ({"config": "peft_vera", "target_modules": ["query"]}, "adapterhub"),
+        ({"config": "peft_vera", "target_modules": ["query", "intermediate.dense"]}, "adapterhub"),
         ({"config": "peft_adalora", "target_modules": ["query"]}, "adapterhub"),
         ({"config": "peft_ia3", "target_modules": ["key"], "feedforward_modules": ["key"]}, "adapterhub"),
         ({"config": "peft_lora", "target_modules": ["query", "word_embeddings"]}, "adapterhub"),
@@ -249,6 +283,7 @@ def test_adapterhub_reads_what_adpm_saves(tmp_path: Path) -> None:
     more: dict[str, dict[str, Any]] = {
         "ia3": {"config": "peft_ia3", "target_modules": ["key", "value", "intermediate.dense"]},
         "lora": {"config": "peft_lora", "target_modules": ["query", "value"], "lora_alpha": 4},
+        "vera": {"config": "peft_vera", "target_modules": ["query", "value"], "r": 4},
     }
     for name, settings in more.items():
         model = make()
@@ -304,4 +339,9 @@ def test_peft_reads_what_adpm_saves(tmp_path: Path) -> None:
     adpm.attach(model).add("x", "dora", r=4, alpha=4)
     randomise(model.adpm, "x")
     write_for_peer(model, tmp_path / "llama:hub-dora", format="peft")
+    model = make()
+    adpm.attach(model).add("x", "vera", r=4)
+    randomise(model.adpm, "x")
+    make_diagonal(model.adpm)
+    write_for_peer(model, tmp_path / "bert:hub-vera", format="peft")
     check_peer(python, sorted(tmp_path.iterdir()))

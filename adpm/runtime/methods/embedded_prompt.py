@@ -2,9 +2,9 @@
 
     h0' = [v_1 ... v_n, h0]   or   [h0_1, v_1 ... v_n, h0_2 ...]            v: n x size
 
-They come after positions and norm, unlike PEFT's. Every layer's mask lets them through, and lets them see all, padding
-too, as in the peer. In a stack only the first
-adapter's act, as in the peer. Sources: Lester et al. 2021 (2104.08691); ``adapters`` 1.3.0,
+They come after positions and norm, unlike PEFT's. Every layer's mask lets them through, and lets them see all. Under
+SDPA and in DeBERTa that is padding, too, as in the peer; under eager attention it is what other tokens see. In a stack
+only the first adapter's act, as in the peer. Sources: Lester et al. 2021 (2104.08691); ``adapters`` 1.3.0,
 ``methods/prompt_tuning.py``.
 """
 
@@ -20,6 +20,7 @@ from torch.nn import functional
 from adpm.formats.adapterhub_methods import PromptTuning
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act, Point
+from adpm.runtime.masks import is_eager, opens, with_scores
 from adpm.runtime.methods.calls import Call, widen
 from adpm.runtime.methods.hooked import HookedPart
 
@@ -44,11 +45,14 @@ class EmbeddedPromptPart(HookedPart):
         self.behind_first = config.combine == "prefix_after_bos"
 
     def acts(self, anatomy: Anatomy) -> Iterator[Act]:
-        base = anatomy.prefix.rstrip(".")
-        yield Act(Point(base, "before"), _WidenPlain(self, Call(anatomy.modules[base])))
-        yield Act(Point(anatomy.embeddings()[0], "after"), _Insert(self))
-        for _, layer in anatomy.layers():
-            yield Act(Point(layer, "before"), _WidenMask(self, Call(anatomy.module(layer))))
+        base, embeddings = anatomy.prefix.rstrip("."), anatomy.embeddings()[0]
+        if "mask" not in Call(anatomy.module(embeddings)):
+            yield Act(Point(base, "before"), _WidenPlain(self, Call(anatomy.modules[base])))
+        yield Act(Point(embeddings, "after"), _Insert(self))
+        attentions = {site.layer: anatomy.module(site.module) for site in anatomy.attentions()}
+        for number, layer in anatomy.layers():
+            widen_mask = _WidenMask(self, Call(anatomy.module(layer)), attentions[number], anatomy.model_type)
+            yield Act(Point(layer, "before"), widen_mask)
 
     def insert(self, hidden: Tensor) -> Tensor:
         vectors = self["vectors"].to(hidden.dtype).expand(len(hidden), -1, -1)
@@ -81,8 +85,10 @@ class _WidenPlain:
 class _WidenMask:
     """Before a layer: the mask that the model made, which may know nothing of the prompt's rows, or columns."""
 
-    def __init__(self, part: EmbeddedPromptPart, call: Call) -> None:
-        self.part, self.call = part, call
+    def __init__(self, part: EmbeddedPromptPart, call: Call, attention: nn.Module, model_type: str) -> None:
+        self.part, self.call, self.attention = part, call, attention
+        self.ones = "rel_embeddings" in call  # DeBERTa, whose mask has ones and zeros
+        self.scored = model_type == "distilbert"  # whose mask has them in the peer's eyes: decision 0032
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002 - a hook's
         kwargs = self.call.named(args, kwargs)
@@ -90,17 +96,23 @@ class _WidenMask:
         if not masks:
             return None
         first = self.call.names[0]
-        length = kwargs[first].shape[1]
-        rest = {name: value for name, value in kwargs.items() if name != first}
-        return (kwargs[first],), rest | {name: self._widened(mask, length) for name, mask in masks.items()}
+        x = kwargs.pop(first)
+        return (x,), kwargs | {name: self._widened(mask, x) for name, mask in masks.items()}
 
-    def _widened(self, mask: Tensor, length: int) -> Tensor:
-        """``mask`` for ``length`` positions, of which the prompt's see and are seen."""
+    def _widened(self, mask: Tensor, x: Tensor) -> Tensor:
+        """``mask`` for the positions of ``x``, of which the prompt's see and are seen."""
+        length = x.shape[1]
         count = len(self.part["vectors"])
-        value = 1 if mask.dtype == torch.bool or mask.dim() == 2 else 0
+        value = 1 if self.ones else opens(mask)
         mask = functional.pad(mask, (length - mask.shape[-1], 0), value=value)
         if mask.dim() == 4 and mask.shape[2] > 1:
-            mask = functional.pad(mask[:, :, count - length :], (0, 0, count, 0), value=value)
+            own = mask[:, :, count - length :]
+            mask = functional.pad(own, (0, 0, count, 0), value=value)
+            if is_eager(self.attention) and not self.ones:
+                mask[:, :, :count] = own.amax(dim=2, keepdim=True)
+            elif self.scored:
+                mask = with_scores(mask, x.new_ones(len(x), 1, 1, count), x)
+                mask[:, :, :count] = 1  # alike for all that the prompt sees
         return mask
 
 

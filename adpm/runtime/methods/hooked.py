@@ -17,11 +17,12 @@ class HookedPart(Part, ABC):
     """A part that says itself what it does where.
 
     ``FIRST_ALONE``: in a stack it acts only where its adapter is the first, as in the peer. ``ALONE``: a composition
-    has room for one such part.
+    has room for one such part. ``layer``: the module that it acts on, where it is one; ``skip`` knows its number.
     """
 
     FIRST_ALONE: ClassVar[bool] = False
     ALONE: ClassVar[bool] = False
+    layer: str | None = None
 
     @abstractmethod
     def acts(self, anatomy: Anatomy) -> Iterable[Act]:

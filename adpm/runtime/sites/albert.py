@@ -48,6 +48,7 @@ ALBERT: Final = Family(
                 ),
             ),
             linears={"intermediate": ("ffn",), "output": ("ffn_output",)},
+            recurrent=True,
         ),
     ),
     pooled=True,

@@ -41,6 +41,7 @@ DISTILBERT: Final = Family(
                         "v": ("attention.v_lin",),
                         "o": ("attention.out_lin",),
                     },
+                    files="self",
                 ),
             ),
             linears={"intermediate": ("ffn.lin1",), "output": ("ffn.lin2",)},

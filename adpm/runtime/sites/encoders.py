@@ -64,7 +64,6 @@ ELECTRA: Final = replace(BERT, model_type="electra", adapterhub_class="ElectraAd
 DEBERTA_V2: Final = replace(
     BERT,
     model_type="deberta-v2",
-    embeddings=Embeddings(("embeddings",), prompts=False),
     adapterhub_class="DebertaV2AdapterModel",
     stacks=(
         _stack(
@@ -80,7 +79,6 @@ DEBERTA_V2: Final = replace(
 DEBERTA: Final = replace(
     DEBERTA_V2,
     model_type="deberta",
-    embeddings=Embeddings(("embeddings",), prompts=False),
     adapterhub_class="DebertaAdapterModel",
     stacks=(
         _stack(

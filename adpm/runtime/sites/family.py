@@ -72,12 +72,14 @@ class SubLayer:
 @dataclass(frozen=True, slots=True)
 class Attention:
     """One attention of a layer. ``prefix`` is AdapterHub's word for it in prefix tuning; ``linears`` are its ``q``,
-    ``k``, ``v`` and ``o`` projections, or ``qkv`` for one that makes all three."""
+    ``k``, ``v`` and ``o`` projections, or ``qkv`` for one that makes all three. ``files``: what AdapterHub's files
+    call its prefixes, where that is not the word and ``_prefix``."""
 
     module: Names
     prefix: Literal["self", "encoder", "cross"]
     linears: Mapping[str, Names]
     optional: bool = False
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Stack:
 
     ``linears`` are the feed-forward layers: ``intermediate`` and ``output``, in AdapterHub's sense of the words.
     ``files``: what AdapterHub's files call modules that have another name in the model. The layers' list goes by the
-    first of ``layers`` there.
+    first of ``layers`` there. ``recurrent``: a layer may serve several times in a pass.
     """
 
     layers: Names
@@ -95,6 +97,7 @@ class Stack:
     linears: Mapping[str, Names]
     config: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    recurrent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

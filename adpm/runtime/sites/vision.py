@@ -66,7 +66,6 @@ BEIT: Final = replace(
         ("encoder.layer.#.attention.attention.relative_position_bias", "layers.#.relative_position_bias"),
         *_RENAMED,
     ),
-    embeddings=Embeddings(("embeddings",), invertible=False, prompts=False),
     adapterhub_class="BeitAdapterModel",
     stacks=(
         replace(
@@ -97,6 +96,7 @@ def _tower(name: str, config: str) -> Stack:
                     "v": ("self_attn.v_proj",),
                     "o": ("self_attn.out_proj",),
                 },
+                files=f"clip_{name}_self_prefix",
             ),
         ),
         linears={"intermediate": ("mlp.fc1",), "output": ("mlp.fc2",)},

@@ -14,6 +14,7 @@ import argparse
 import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ ACTIVATIONS = [
     "tanh",
     "prelu",
 ]
+# What stands in the names of adapters' parameters, of fusions' and heads'.
+MARKS = (
+    *(".adapters.", ".loras.", "invertible_adapters.", "shared_parameters.", "heads.", "adapter_fusion_layer."),
+    *("prefix_", "prompt_", ".refts."),
+)
 
 
 def possible(values: dict[str, Any], family: str) -> dict[str, Any]:
@@ -182,20 +188,21 @@ def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def randomise_adapters(model: Any) -> None:
     for name, parameter in model.named_parameters():
-        marks = (".adapters.", ".loras.", "invertible_adapters.", "shared_parameters.", "heads.", "prefix_")
-        if any(mark in f".{name}" for mark in marks):
+        if any(mark in f".{name}" for mark in MARKS):
             noise = torch.randn_like(parameter) * 0.3
             ones = parameter.dim() == 1 and "norm" in name and name.endswith("weight")
             parameter.data = 1.0 + noise if ones or name.endswith(".m.weight") else noise
 
 
-def write(model: Any, directory: Path, names: list[str], heads: list[str]) -> None:
+def write(model: Any, directory: Path, names: list[str], heads: list[str], fusions: Sequence[str] = ()) -> None:
     for kind in ("adapters", "adapters_safetensors", "heads", "heads_safetensors"):
         (directory / kind).mkdir(parents=True)
     for name in names:
         model.save_adapter(str(directory / "adapters" / name), name, with_head=False)
     for head in heads:
         model.save_head(str(directory / "heads" / head), head)
+    for name in fusions:
+        model.save_adapter_fusion(str(directory / "fusion"), name)
     try:
         for name in names:
             model.save_adapter(
@@ -207,6 +214,38 @@ def write(model: Any, directory: Path, names: list[str], heads: list[str]) -> No
         sys.stderr.write(f"{directory.name}: {str(error)[:60]}\n")
         for path in sorted((directory / "adapters_safetensors").rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
+        return
+    for name in fusions:
+        model.save_adapter_fusion(str(directory / "fusion_safetensors"), name, use_safetensors=True)
+
+
+def record(
+    directory: Path,
+    bare: Any,
+    base_dir: Path,
+    tensors: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]],
+    composition: dict[str, Any],
+    **meta: Any,
+) -> None:
+    """Write what the corpus holds beside weights; ``tensors``: inputs, and what is expected of them."""
+    inputs, expected = tensors
+    save_file(expected, directory / "expected.safetensors")
+    save_file(inputs, directory / "inputs.safetensors")
+    described: dict[str, Any] = {"skip_layers": None, "fusion": [], **composition}
+    heads = described["heads"]
+    described |= {"active_head": heads[0] if len(heads) == 1 else heads or None}
+    told = {
+        "base": f"bases/{base_dir.name}",
+        "base_class": type(bare).__name__,
+        "attn_implementation": bare.config._attn_implementation,
+        "bases_may_differ": True,  # between releases of transformers: such outputs say nothing about adapters
+        "forward_kwargs": {},
+        "peer": "adapters",
+        "tolerance_abs": 2e-5 * max(1.0, *(float(value.abs().max()) for value in expected.values())),
+        **meta,
+    }
+    (directory / "composition.json").write_text(json.dumps(described), "utf-8")
+    (directory / "meta.json").write_text(json.dumps(told), "utf-8")
 
 
 def fixture(out: Path, number: int, rng: random.Random, family: str, *, prefixes: bool) -> None:
@@ -255,29 +294,9 @@ def fixture(out: Path, number: int, rng: random.Random, family: str, *, prefixes
     expected |= {f"base.{key}": value for key, value in outputs(bare, inputs).items()}
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{'-'.join(names)}{'-head' if heads else ''}"
     write(model, directory, names, heads)
-    save_file(expected, directory / "expected.safetensors")
-    save_file(inputs, directory / "inputs.safetensors")
-    active = {"type": "Stack", "children": [{"type": "single", "children": [name]} for name in names]}
-    composition = {
-        "adapters": names,
-        "active": active,
-        "skip_layers": None,
-        "fusion": [],
-        "heads": heads,
-        "active_head": heads[0] if heads else None,
-    }
-    meta = {
-        "base": f"bases/{base_dir.name}",
-        "base_class": f"{word}Model",
-        "attn_implementation": bare.config._attn_implementation,
-        "bases_may_differ": True,  # between releases of transformers: such outputs say nothing about adapters
-        "forward_kwargs": {},
-        "model_type": family,
-        "peer": "adapters",
-        "tolerance_abs": 2e-5 * max(1.0, *(float(value.abs().max()) for value in expected.values())),
-    }
-    (directory / "composition.json").write_text(json.dumps(composition), "utf-8")
-    (directory / "meta.json").write_text(json.dumps(meta), "utf-8")
+    active = ac.Stack(*names).to_dict()
+    composition = {"adapters": names, "active": active, "heads": heads}
+    record(directory, bare, base_dir, (inputs, expected), composition, model_type=family)
 
 
 def main() -> None:

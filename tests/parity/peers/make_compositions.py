@@ -11,7 +11,6 @@ head. The adapters of one case have one config: with several, the peer takes the
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ import adapters
 import torch
 import transformers
 from adapters import composition as ac
-from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_adapterhub import (  # type: ignore[import-not-found]  # beside this file, which runs as a script
@@ -31,6 +29,8 @@ from make_adapterhub import (  # type: ignore[import-not-found]  # beside this f
     bottleneck,
     low_rank,
     prefix,
+    randomise_adapters,
+    record,
     write,
 )
 from small import SMALL, randomise  # type: ignore[import-not-found]  # as above
@@ -116,9 +116,18 @@ def head_settings(rng: random.Random, kind: str, pooled: bool) -> dict[str, Any]
 
 
 def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
-    kind = rng.choice([kind for kind in model.head_types if kind not in ("image_classification", "seq2seq_lm")])
+    kind = rng.choice(list(model.head_types))
     settings = head_settings(rng, kind, pooled)
     model.add_prediction_head_from_config(name, {"head_type": kind, **settings}, overwrite_ok=True)
+
+
+def add_heads(rng: random.Random, model: Any, active: Any, pooled: bool) -> list[str]:
+    """A head for each branch that has one in the peer: their names, in order; none where the model has no heads."""
+    wanted = ac.parse_heads_from_composition(active) if getattr(model, "head_types", None) else None
+    heads = [wanted] if isinstance(wanted, str) else list(wanted or [])
+    for head in dict.fromkeys(heads):
+        add_head(model, head, rng, pooled and len(heads) == 1)  # the peer gives each of several what is pooled of all
+    return heads
 
 
 def three_prefixes(rng: random.Random) -> list[Any]:
@@ -144,21 +153,16 @@ def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tens
     return found
 
 
-def randomise_adapters(model: Any) -> None:
-    for name, parameter in model.named_parameters():
-        marks = (
-            ".adapters.",
-            ".loras.",
-            "invertible_adapters.",
-            "shared_parameters.",
-            "heads.",
-            "adapter_fusion_layer.",
-            "prefix_",
-        )
-        if any(mark in f".{name}" for mark in marks):
-            noise = torch.randn_like(parameter) * 0.3
-            ones = parameter.dim() == 1 and "norm" in name and name.endswith("weight")
-            parameter.data = 1.0 + noise if ones or name.endswith(".m.weight") else noise
+def add_fusions(rng: random.Random, model: Any, active: Any) -> list[str]:
+    """Weights for every fusion in ``active``, with random settings: their names."""
+    fusions = [
+        block for block in (active, *(active if isinstance(active, ac.Stack) else ())) if isinstance(block, ac.Fuse)
+    ]
+    for block in fusions:
+        config = adapters.AdapterFusionConfig.load(rng.choice(["dynamic", "static"]))
+        changes = {key: rng.random() < 0.5 for key in ("query_before_ln", "residual_before", "value_before_softmax")}
+        model.add_adapter_fusion(block, config.replace(**changes))
+    return [block.name for block in fusions]
 
 
 def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str], *, prefixes: bool) -> None:
@@ -176,21 +180,10 @@ def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str],
     for name, config in zip(names, configs, strict=True):
         model.add_adapter(name, config=config)
     active = of_prefixes(rng, names) if prefixes else composition(rng, names, linear)
-    blocks = [active, *(active if isinstance(active, ac.Stack) else [])]
-    fusions = [block.name for block in blocks if isinstance(block, ac.Fuse)]
-    for block in blocks:
-        if isinstance(block, ac.Fuse):
-            fusion = adapters.AdapterFusionConfig.load(rng.choice(["dynamic", "static"]))
-            changes = {
-                key: rng.random() < 0.5 for key in ("query_before_ln", "residual_before", "value_before_softmax")
-            }
-            model.add_adapter_fusion(block, fusion.replace(**changes))
+    fusions = add_fusions(rng, model, active)
     heads: list[str] = []
     if not prefixes and rng.random() < 0.6:
-        wanted = ac.parse_heads_from_composition(active)
-        heads = [wanted] if isinstance(wanted, str) else list(wanted or [])
-        for head in dict.fromkeys(heads):
-            add_head(model, head, rng, pooled=family != "distilbert")
+        heads = add_heads(rng, model, active, pooled=family != "distilbert")
     randomise_adapters(model)
     model.eval()
     skipped = [0] if rng.random() < 0.15 else None
@@ -210,33 +203,15 @@ def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str],
     plain = {key: value for key, value in inputs.items() if key != "word_starts"}
     expected |= {f"base.{key}": value for key, value in outputs(bare, plain).items()}
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{type(active).__name__.lower()}"
-    write(model, directory, names, list(dict.fromkeys(heads)))
-    for name in fusions:
-        model.save_adapter_fusion(str(directory / "fusion"), name)
-        if (directory / "adapters_safetensors" / "a").exists():
-            model.save_adapter_fusion(str(directory / "fusion_safetensors"), name, use_safetensors=True)
-    save_file(expected, directory / "expected.safetensors")
-    save_file(inputs, directory / "inputs.safetensors")
+    write(model, directory, names, list(dict.fromkeys(heads)), fusions)
     described = {
         "adapters": names,
         "active": active.to_dict(),
         "skip_layers": skipped,
         "fusion": [{"name": name, "adapters": name.split(",")} for name in fusions],
         "heads": heads,
-        "active_head": heads[0] if len(heads) == 1 else heads or None,
     }
-    meta = {
-        "base": f"bases/{base_dir.name}",
-        "base_class": f"{word}Model",
-        "attn_implementation": bare.config._attn_implementation,
-        "forward_kwargs": {},
-        "model_type": family,
-        "peer": "adapters",
-        "note": str(active),
-        "tolerance_abs": 2e-5 * max(1.0, *(float(value.abs().max()) for value in expected.values())),
-    }
-    (directory / "composition.json").write_text(json.dumps(described), "utf-8")
-    (directory / "meta.json").write_text(json.dumps(meta), "utf-8")
+    record(directory, bare, base_dir, (inputs, expected), described, model_type=family, note=str(active))
 
 
 def main() -> None:

@@ -132,22 +132,24 @@ SMALL: Final[dict[str, Small]] = {
 }
 
 
-def model_inputs(kind: str, *, padded: bool = True, seed: int = 1) -> dict[str, torch.Tensor]:
-    """Three rows of random inputs; ``padded``: the second row of a text ends early."""
+def model_inputs(
+    kind: str, *, padded: bool = True, left: bool = False, seed: int = 1, rows: int = 3, tokens: int = 9
+) -> dict[str, torch.Tensor]:
+    """Rows of random inputs; ``padded``: a text's last row but one is three tokens shorter, at its end or ``left``."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(3, 50, (3, 9), generator=generator)
+    ids = torch.randint(3, 50, (rows, tokens), generator=generator)
     mask = torch.ones_like(ids)
     if padded:
-        mask[1, 6:] = 0
+        mask[-2 % rows, slice(3) if left else slice(tokens - 3, None)] = 0
     out: dict[str, torch.Tensor] = {}
     if kind in ("text", "pair", "both"):
         out |= {"input_ids": ids, "attention_mask": mask}
     if kind in ("pair", "sound"):
-        out["decoder_input_ids"] = torch.randint(3, 50, (3, 5), generator=generator)
+        out["decoder_input_ids"] = torch.randint(3, 50, (rows, 5), generator=generator)
     if kind in ("image", "both"):
-        out["pixel_values"] = torch.randn(3, 3, 16, 16, generator=generator)
+        out["pixel_values"] = torch.randn(rows, 3, 16, 16, generator=generator)
     if kind == "sound":
-        out["input_features"] = torch.randn(3, 8, 20, generator=generator)
+        out["input_features"] = torch.randn(rows, 8, 20, generator=generator)
     return out
 
 
