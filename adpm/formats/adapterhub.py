@@ -16,8 +16,8 @@ from adpm.formats.adapterhub_methods import (
     Bottleneck,
     LowRank,
     Method,
-    methods_value,
     methods_node,
+    methods_value,
     refuse_unsupported,
 )
 from adpm.formats.json import open_json, pretty

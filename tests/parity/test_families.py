@@ -33,6 +33,17 @@ def test_random_adapters_of_the_peer_on_every_family(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_random_adapters_of_every_method_of_adapterhub(tmp_path: Path) -> None:
+    """All methods, compositions and families, on bases of odd sizes."""
+    peer = os.environ.get("ADPM_ADAPTERHUB_PYTHON")
+    if not peer:
+        pytest.skip("$ADPM_ADAPTERHUB_PYTHON names no Python with adapters")
+    written = fixtures(peer, "make_any.py", tmp_path, "--count", "300")
+    assert len(written) > len(FAMILIES)
+    check(tmp_path)
+
+
+@pytest.mark.slow
 def test_random_adapters_of_every_method_of_peft(tmp_path: Path) -> None:
     """``$ADPM_PEFT_PYTHON`` is a Python that has ``peft``. Experts are one parameter since transformers 5."""
     peer = os.environ.get("ADPM_PEFT_PYTHON")

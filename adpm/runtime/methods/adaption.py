@@ -54,6 +54,8 @@ _FAMILIES: Final[Mapping[str, _Layers]] = {
 class AdaptionPart(HookedPart):
     """What acts on the attention called ``layer``. Slots: ``prompt``, [1, n, hidden], and ``gate``, [1]."""
 
+    layer: str
+
     def __init__(self, adapter: nn.Module, names: Mapping[str, str], layer: str, layers: _Layers) -> None:
         super().__init__(adapter, names)
         self.layer, self.layers = layer, layers

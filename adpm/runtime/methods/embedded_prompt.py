@@ -3,8 +3,8 @@
     h0' = [v_1 ... v_n, h0]   or   [h0_1, v_1 ... v_n, h0_2 ...]            v: n x size
 
 They come after positions and norm, unlike PEFT's. Every layer's mask lets them through, and lets them see all. Under
-SDPA and in DeBERTa that is padding, too, as in the peer; under eager attention it is what other tokens see. In a stack only
-the first adapter's act, as in the peer. Sources: Lester et al. 2021 (2104.08691); ``adapters`` 1.3.0,
+SDPA and in DeBERTa that is padding, too, as in the peer; under eager attention it is what other tokens see. In a stack
+only the first adapter's act, as in the peer. Sources: Lester et al. 2021 (2104.08691); ``adapters`` 1.3.0,
 ``methods/prompt_tuning.py``.
 """
 
@@ -20,9 +20,9 @@ from torch.nn import functional
 from adpm.formats.adapterhub_methods import PromptTuning
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act, Point
-from adpm.runtime.masks import is_eager, opens, with_scores
 from adpm.runtime.methods.calls import Call, widen
 from adpm.runtime.methods.hooked import HookedPart
+from adpm.runtime.methods.masking import is_eager, opens, with_scores
 
 __all__ = ["EmbeddedPromptPart", "start_embedded_prompt"]
 

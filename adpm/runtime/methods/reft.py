@@ -68,6 +68,7 @@ class ReftPart(HookedPart):
     """The interventions on the output of the module ``layer``. Slots: ``formats.adapterhub_sequence.reft_slots``."""
 
     FIRST_ALONE = True
+    layer: str
 
     def __init__(self, adapter: Any, names: Mapping[str, str], layer: str, config: Reft, common: str) -> None:
         super().__init__(adapter, names)

@@ -148,7 +148,9 @@ def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def add_fusions(rng: random.Random, model: Any, active: Any) -> list[str]:
     """Weights for every fusion in ``active``, with random settings: their names."""
-    fusions = [block for block in (active, *(active if isinstance(active, ac.Stack) else ())) if isinstance(block, ac.Fuse)]
+    fusions = [
+        block for block in (active, *(active if isinstance(active, ac.Stack) else ())) if isinstance(block, ac.Fuse)
+    ]
     for block in fusions:
         config = adapters.AdapterFusionConfig.load(rng.choice(["dynamic", "static"]))
         changes = {key: rng.random() < 0.5 for key in ("query_before_ln", "residual_before", "value_before_softmax")}
@@ -190,7 +192,7 @@ def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str],
     if not heads:
         model.active_head = None
     expected = outputs(model, inputs)
-    bare = getattr(transformers, f"{word}Model").from_pretrained(base_dir, **attention).eval()
+    bare = getattr(transformers, f"{word}{SMALL[family].base}").from_pretrained(base_dir, **attention).eval()
     plain = {key: value for key, value in inputs.items() if key != "word_starts"}
     expected |= {f"base.{key}": value for key, value in outputs(bare, plain).items()}
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{type(active).__name__.lower()}"
