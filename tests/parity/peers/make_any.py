@@ -240,15 +240,17 @@ METHODS: Final[dict[str, Draw]] = {
 ALIKE: Final = ("seq_bn", "double_seq_bn", "par_bn", "bottleneck", "layered", "phm", "lora", "plus")
 
 
-def inputs_of(rng: random.Random, kind: str, seed: int, batch: bool, ends: int | None) -> dict[str, torch.Tensor]:
-    """``batch``: of the size that compositions are for. ``ends``: what text pairs have, for a head to read there.
+def inputs_of(
+    rng: random.Random, kind: str, seed: int, *, batch: bool, heads: bool, ends: int | None
+) -> dict[str, torch.Tensor]:
+    """``batch``: of the size that compositions are for. ``ends``: what text pairs have, for ``heads`` to read there.
 
     What releases of transformers make of padding on the left is not alike, so that heads do not get it.
     """
     rows, tokens = (4, 11) if batch else (rng.choice([1, 2, 3, 5]), rng.choice([6, 9, 12]))
-    padding = {"padded": rng.random() < 0.75, "left": ends is None and rng.random() < 0.3}
+    padding = {"padded": rng.random() < 0.75, "left": not heads and rng.random() < 0.3}
     found: dict[str, torch.Tensor] = model_inputs(kind, seed=seed, rows=rows, tokens=tokens, **padding)
-    if kind == "pair" and ends is not None:
+    if kind == "pair" and heads and ends is not None:
         found["input_ids"][:, 4] = ends
         found["decoder_input_ids"] = found["input_ids"].flip(0)
     return found
@@ -344,8 +346,8 @@ def fixture(out: Path, number: int, rng: random.Random, family: str, method: str
     model.set_active_adapters(active, skip_layers=skipped)
     if not plain and not heads:
         model.active_head = None
-    ends = model.config.eos_token_id if heads else None
-    inputs = inputs_of(rng, small.kind, number, batch=len(names) == 3, ends=ends)
+    ends = getattr(model.config, "eos_token_id", None)
+    inputs = inputs_of(rng, small.kind, number, batch=len(names) == 3, heads=bool(heads), ends=ends)
     if any(model.heads[head].config["head_type"] == "dependency_parsing" for head in heads):
         inputs["word_starts"] = torch.tensor([[1, 2, 4, 5] + [0] * (inputs["input_ids"].shape[1] - 4)]).repeat(
             len(inputs["input_ids"]), 1
