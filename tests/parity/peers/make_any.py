@@ -127,7 +127,7 @@ def phm(rng: random.Random, family: str, layers: int) -> Any:
         "phm_bias": rng.random() < 0.7,
         "learn_phm": rng.random() < 0.7,
         "phm_c_init": rng.choice(["normal", "uniform"]),
-        "leave_out": rng.choice([[], [0]]),
+        "leave_out": rng.choice([[], [0]]) if layers > 1 else [],
     }
     values["shared_W_phm"] = values["factorized_phm_W"] and rng.random() < 0.3
     return adapters.AdapterConfig.load(rng.choice(["compacter", "compacter++"]), **values)
