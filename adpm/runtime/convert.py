@@ -2,8 +2,8 @@
 
 LoRA goes both ways. So does (IA)3, as far as it scales outputs: what PEFT calls feed-forward has its input scaled,
 which AdapterHub never does. DoRA does where nothing in which the two differ is there: AdapterHub's scales the layer's
-bias too, and leaves the adapter's scale out of its norm. VeRA does where AdapterHub's matrices are diagonal, whose
-diagonals are PEFT's vectors, and all layers are of one size. Prompts and prefixes are one name for two things
+bias too, and leaves the adapter's scale out of its norm. VeRA does where all layers are of one size and AdapterHub's
+matrices are diagonal: what stands there are PEFT's vectors. Prompts and prefixes are one name for two things
 (``_APART``).
 
 What can't be the same is refused (``format-unsupported``). Alone, a converted adapter gives the same output; in a stack

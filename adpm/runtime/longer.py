@@ -1,8 +1,8 @@
 """Prefixes in an attention that takes no cache (DistilBERT, ViT, BEiT, CLIP): as many positions more at its front.
 
 Its projections, and what adapters do to them, see the text alone: the prefix is put before what comes out of them. What
-the attention gives at its positions is cut off. Source: ``adapters`` 1.3.0, ``methods/prefix_tuning.py`` and
-``models/*/modeling_*.py``.
+the attention gives at its positions is cut off.
+Source: ``adapters`` 1.3.0, ``methods/prefix_tuning.py`` and ``models/*/modeling_*.py``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adpm.runtime.hooks import Act, Capture, Order, Point
-from adpm.runtime.masks import is_eager, longer_mask, with_scores
+from adpm.runtime.masks import scores_of
 from adpm.runtime.methods.calls import Call
-from adpm.runtime.prefixes import Run, scores_of
+from adpm.runtime.methods.masking import is_eager, longer_mask, with_scores
+from adpm.runtime.prefixes import Run
 
 __all__ = ["ADDED", "Longer", "TextAlone", "before"]
 

@@ -1,9 +1,8 @@
 """Heads on the model's outputs: the user's model gives the head's scores, and a loss where it is given labels.
 
 The head reads the base's last states, whether the model is the bare base or has a head of its own, whose result is
-then not used. Which state stands for a whole text: the pooler's output where the head wants it, and in BEiT; in
-encoders the first token's; in decoders the last token's that is no padding; in encoder-decoders the last end-of-text
-token's.
+then not used. Which state stands for a whole text: the pooler's output in BEiT and where the head wants it; in encoders
+the first token's; in decoders the last token's that is no padding; in encoder-decoders the last end-of-text token's.
 Source: ``adapters`` 1.3.0, ``heads/model_mixin.py`` (``forward_head``) and the families' ``adapter_model.py``.
 """
 
@@ -175,7 +174,8 @@ class _View:
         config: Any = anatomy.config
         kind = anatomy.model_type
         self.pairs = bool(getattr(config, "is_encoder_decoder", False))
-        self.last_token = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        decodes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        self.last_token = decodes and not self.pairs
         self.padding: int | None = getattr(config, "pad_token_id", None)
         self.end: int | None = getattr(config, "eos_token_id", None)
         base = anatomy.module(anatomy.prefix.rstrip("."))

@@ -21,7 +21,7 @@ from adpm.runtime.division import Division
 from adpm.runtime.methods.attention_prefix import PrefixTuningPart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node
 
-__all__ = ["FILLED", "HIDDEN", "Front", "Placed", "Run", "counted", "length_of", "run_of", "scores_of", "uneven_rows"]
+__all__ = ["FILLED", "HIDDEN", "Front", "Placed", "Run", "length_of", "run_of", "uneven_rows"]
 
 Placed = tuple[tuple[PrefixTuningPart, int], ...]  # what one adapter has at one attention, and its place there
 FILLED: Final = 1
@@ -65,31 +65,6 @@ class Front:
 
 
 Run = Callable[[Tensor, Front | None], Front | None]  # the attention's input and what stands before it already
-
-
-def counted(front: Front, past: int, x: Tensor) -> Tensor:
-    """The causal mask that a missing one stands for, which counts columns from the prefix's beginning, as in the peer.
-
-    Shape: rows or 1 x 1 x positions x columns.
-    """
-    length = x.shape[1]
-    columns = torch.arange(front.count + past + length, device=x.device)
-    here = torch.arange(length, device=x.device)[:, None]
-    if front.kinds is None:
-        return (columns <= here)[None, None]
-    begin = (front.kinds == HIDDEN).sum(dim=1)[:, None, None, None]
-    return columns <= here + begin
-
-
-def scores_of(front: Front, own: float, filled: float, dtype: torch.dtype) -> Tensor | None:
-    """What is added to the scores of ``front``'s columns; None for nothing. Shape: rows x 1 x 1 x n."""
-    if front.kinds is None and own == 0:
-        return None
-    kinds = front.all_kinds()
-    lowest = torch.finfo(dtype).min
-    scores = torch.full(kinds.shape, own, dtype=dtype, device=kinds.device)
-    scores = scores.masked_fill(kinds == FILLED, max(filled, lowest)).masked_fill(kinds == HIDDEN, lowest)
-    return scores[:, None, None, :]
 
 
 def run_of(node: Node[Placed], filling: float) -> Run:

@@ -42,6 +42,14 @@ def test_every_head_of_the_peer_on_every_family(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_random_adapters_of_every_method_of_adapterhub(tmp_path: Path) -> None:
+    """All methods, compositions and families, on bases of odd sizes."""
+    written = fixtures(peer("ADPM_ADAPTERHUB_PYTHON"), "make_any.py", tmp_path, "--count", "300")
+    assert len(written) > len(FAMILIES)
+    check(tmp_path)
+
+
+@pytest.mark.slow
 def test_random_adapters_of_every_method_of_peft(tmp_path: Path) -> None:
     """``$ADPM_PEFT_PYTHON`` is a Python that has ``peft``. Experts are one parameter since transformers 5."""
     python = peer("ADPM_PEFT_PYTHON")

@@ -71,9 +71,10 @@ def read_all(handle: Adapters, case: Case) -> None:
 
 
 def outputs_of(model: nn.Module, case: Case, *, bare: bool = False) -> dict[str, torch.Tensor]:
+    """``bare``: without what heads alone are given, which is no argument of a base of transformers 4."""
     inputs = load_file(case.directory / "inputs.safetensors")
     if bare:
-        inputs.pop("word_starts", None)  # which a head alone knows
+        inputs.pop("word_starts", None)
     kwargs: dict[str, Any] = {"output_hidden_states": True, **case.forward_kwargs}
     with torch.no_grad():
         out = model(**inputs, **kwargs)

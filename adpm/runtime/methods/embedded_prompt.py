@@ -20,9 +20,9 @@ from torch.nn import functional
 from adpm.formats.adapterhub_methods import PromptTuning
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.hooks import Act, Point
-from adpm.runtime.masks import is_eager, opens, with_scores
 from adpm.runtime.methods.calls import Call, widen
 from adpm.runtime.methods.hooked import HookedPart
+from adpm.runtime.methods.masking import is_eager, opens, with_scores
 
 __all__ = ["EmbeddedPromptPart", "start_embedded_prompt"]
 

@@ -1,6 +1,6 @@
-"""BART, mBART and Whisper: encoder and decoder with functional dropout, so that h is taken before it.
+"""BART, PLBART, mBART and Whisper: encoder and decoder with functional dropout, so that h is taken before it.
 
-BART normalises the sums; mBART and Whisper have their norms before the sub-layers.
+BART and PLBART normalise the sums; mBART and Whisper have their norms before the sub-layers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from adpm.runtime.sites.family import Attention, Embeddings, Family, Stack, SubLayer, Tap, add, norm
 
-__all__ = ["BART", "MBART", "WHISPER"]
+__all__ = ["BART", "MBART", "PLBART", "WHISPER"]
 
 
 def _attention(path: str, prefix: Literal["self", "encoder", "cross"]) -> Attention:
@@ -48,6 +48,7 @@ BART: Final = Family(
         norm("output_adapter", "fc2", Tap(("fc1",), keywords=("input",)), "final_layer_norm", "output_adapters"),
     ),
 )
+PLBART: Final = replace(BART, model_type="plbart", adapterhub_class="PLBartAdapterModel")
 MBART: Final = replace(
     BART,
     model_type="mbart",

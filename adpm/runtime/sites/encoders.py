@@ -8,7 +8,7 @@ from typing import Final
 
 from adpm.runtime.sites.family import Attention, Embeddings, Family, Names, Stack, SubLayer, SubLayerName, Tap, norm
 
-__all__ = ["BERT", "DEBERTA", "DEBERTA_V2", "ELECTRA", "MPNET", "ROBERTA", "XLM_ROBERTA"]
+__all__ = ["BERT", "BERT_GENERATION", "DEBERTA", "DEBERTA_V2", "ELECTRA", "MPNET", "ROBERTA", "XLM_ROBERTA"]
 
 
 def _dense(name: SubLayerName, path: str) -> SubLayer:
@@ -60,6 +60,9 @@ BERT: Final = Family(
 )
 ROBERTA: Final = replace(BERT, model_type="roberta", adapterhub_class="RobertaAdapterModel")
 XLM_ROBERTA: Final = replace(BERT, model_type="xlm-roberta", adapterhub_class="XLMRobertaAdapterModel")
+BERT_GENERATION: Final = replace(
+    BERT, model_type="bert-generation", adapterhub_class="BertGenerationAdapterModel", pooled=False
+)
 ELECTRA: Final = replace(BERT, model_type="electra", adapterhub_class="ElectraAdapterModel", pooled=False)
 DEBERTA_V2: Final = replace(
     BERT,

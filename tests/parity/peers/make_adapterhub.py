@@ -37,7 +37,7 @@ FOUR = ("bert", "roberta", "xlm-roberta", "distilbert")
 FAMILIES = (
     *FOUR,
     *("electra", "deberta", "deberta-v2", "albert", "gpt2", "gptj", "llama", "mistral", "t5", "mt5", "bart", "mbart"),
-    *("whisper", "vit", "beit", "clip", *PLAIN),
+    *("whisper", "vit", "beit", "clip", "bert-generation", "plbart", *PLAIN),
 )
 ACTIVATIONS = [
     "gelu",
@@ -191,6 +191,8 @@ def randomise_adapters(model: Any) -> None:
         if any(mark in f".{name}" for mark in MARKS):
             noise = torch.randn_like(parameter) * 0.3
             ones = parameter.dim() == 1 and "norm" in name and name.endswith("weight")
+            if name.endswith(".original"):  # of an orthogonal matrix: signs stand on its diagonal
+                noise.fill_diagonal_(1.0)
             parameter.data = 1.0 + noise if ones or name.endswith(".m.weight") else noise
 
 
@@ -227,7 +229,7 @@ def record(
     composition: dict[str, Any],
     **meta: Any,
 ) -> None:
-    """Write what the corpus holds beside weights; ``tensors``: inputs, and what is expected of them."""
+    """Write what the corpus holds beside weights: ``tensors`` are inputs and what is expected, ``bare`` the base."""
     inputs, expected = tensors
     save_file(expected, directory / "expected.safetensors")
     save_file(inputs, directory / "inputs.safetensors")
@@ -290,7 +292,7 @@ def fixture(out: Path, number: int, rng: random.Random, family: str, *, prefixes
     expected = outputs(model, inputs)
     if family == "t5":  # T5AdapterModel scales it for its heads, T5Model does not
         expected["last_hidden_state"] = expected["last_hidden_state"] * small.settings["d_model"] ** 0.5
-    bare = getattr(transformers, f"{word}Model").from_pretrained(base_dir, **attention).eval()
+    bare = getattr(transformers, f"{word}{SMALL[family].base}").from_pretrained(base_dir, **attention).eval()
     expected |= {f"base.{key}": value for key, value in outputs(bare, inputs).items()}
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{'-'.join(names)}{'-head' if heads else ''}"
     write(model, directory, names, heads)

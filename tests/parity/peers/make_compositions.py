@@ -199,7 +199,7 @@ def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str],
     if not heads:
         model.active_head = None
     expected = outputs(model, inputs)
-    bare = getattr(transformers, f"{word}Model").from_pretrained(base_dir, **attention).eval()
+    bare = getattr(transformers, f"{word}{SMALL[family].base}").from_pretrained(base_dir, **attention).eval()
     plain = {key: value for key, value in inputs.items() if key != "word_starts"}
     expected |= {f"base.{key}": value for key, value in outputs(bare, plain).items()}
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{type(active).__name__.lower()}"

@@ -58,23 +58,26 @@ _DISENTANGLED: Final = {"relative_attention": True, "pos_att_type": ["p2c", "c2p
 
 @dataclass(frozen=True)
 class Small:
-    """``word`` begins the names of its classes; ``kind`` of input: "text", "pair", "image", "both" or "sound"."""
+    """``word`` begins the names of its classes, ``base`` ends that of the base model's; ``kind`` of input: "text",
+    "pair", "image", "both" or "sound"."""
 
     word: str
     settings: dict[str, Any]
     kind: str = "text"
+    base: str = "Model"
 
-    def model(self, suffix: str = "Model", **changes: Any) -> Any:
+    def model(self, suffix: str | None = None, **changes: Any) -> Any:
         """A model in evaluation mode; ``changes`` replace settings."""
         config_class = getattr(transformers, f"{self.word}Config", None) or getattr(
             transformers, f"{self.word}TextConfig"
         )
         config = config_class(**{**self.settings, **changes})
-        return getattr(transformers, f"{self.word}{suffix}")(config).eval()
+        return getattr(transformers, f"{self.word}{suffix or self.base}")(config).eval()
 
 
 SMALL: Final[dict[str, Small]] = {
     "bert": Small("Bert", _ENCODER),
+    "bert-generation": Small("BertGeneration", {**_ENCODER, **_TOKENS}, base="Encoder"),
     "roberta": Small("Roberta", {**_ENCODER, "pad_token_id": 1}),
     "xlm-roberta": Small("XLMRoberta", _ENCODER),
     "distilbert": Small(
@@ -104,6 +107,7 @@ SMALL: Final[dict[str, Small]] = {
     "t5": Small("T5", _T5, "pair"),
     "mt5": Small("MT5", {**_T5, "feed_forward_proj": "gated-gelu"}, "pair"),
     "bart": Small("Bart", _BART, "pair"),
+    "plbart": Small("PLBart", _BART, "pair"),
     "mbart": Small("MBart", _BART, "pair"),
     "whisper": Small(
         "Whisper",
