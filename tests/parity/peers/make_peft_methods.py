@@ -14,6 +14,7 @@ import json
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import transformers
 from peft.tuners.lora.config import BdLoraConfig, KasaConfig
 from safetensors.torch import save_file
 from small import SMALL, model_inputs, randomise, tensors_of  # type: ignore[import-not-found]  # beside this file, a script
+from vary import forget, resize, rows_of, vary  # type: ignore[import-not-found]  # beside this file
 
 TEXT = {"vocab_size": 50, "max_position_embeddings": 64, "hidden_size": 32, "num_attention_heads": 4}
 LAYERS = {"num_hidden_layers": 2, "intermediate_size": 64}
@@ -169,12 +171,13 @@ SUFFIXES = (
 )
 WRITERS = {"ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
 FEEDS = ("down_proj", "wo", "wo_proj", "fc2", "fc_out", "lin2", "c_proj", "output.dense", "Wo", "ffn_output")
+CONVOLVED = ("lora", "lora_options", "loha", "lokr", "oft", "boft", "hra", "ia3", "adalora")
 ONLY = {"adaption_prompt": ("ForCausalLM", "LMHeadModel"), "alora": ("ForCausalLM", "LMHeadModel")}
 
 
 def discover(family: str, rng: random.Random, method: str) -> str:
     """Enter a family of ``small`` as a model of some task into the tables; the name that it has there."""
-    small = SMALL[family]
+    small = replace(SMALL[family], settings=resize(SMALL[family].settings, rng))
     wanted = ONLY.get(method) or (tuple(WRITERS) if "p" in method[:2] and "tuning" in method else (*SUFFIXES, *WRITERS))
     there = [word for word in wanted if hasattr(transformers, small.word + word)]
     if not there:
@@ -188,6 +191,8 @@ def discover(family: str, rng: random.Random, method: str) -> str:
     linear = [name for name, module in inside if type(module).__name__ in ("Linear", "Conv1D")]
     feeds = sorted({word for word in FEEDS for name in linear if name.endswith("." + word)})
     own = sorted({name.rpartition(".")[2] for name in linear} - {word.rpartition(".")[2] for word in feeds})
+    if method in CONVOLVED and rng.random() < 0.6:
+        own += sorted({name.rpartition(".")[2] for name, part in model.named_modules() if "Conv2d" in type(part).__name__})
     norms = sorted({name.rpartition(".")[2] for name, module in inside if "Norm" in type(module).__name__})
     try:
         embedding = next(name for name, module in model.named_modules() if module is model.get_input_embeddings())
@@ -218,7 +223,11 @@ def targets(rng: random.Random, family: str, feed: bool = True) -> list[str]:
 
 def ia3(rng: random.Random, family: str) -> Any:
     own, feeds = FAMILIES[family][3:5]
-    return peft.IA3Config(target_modules=own + feeds, feedforward_modules=rng.choice([feeds, []]))
+    some = rng.sample(own + feeds, rng.randint(1, len(own + feeds)))
+    return peft.IA3Config(
+        target_modules=some,
+        feedforward_modules=rng.choice([feeds, [], some[:1], rf".*\.({'|'.join(some[-2:])})".replace("output.", r"output\.")]),
+    )
 
 
 def adalora(rng: random.Random, family: str) -> Any:
@@ -234,7 +243,11 @@ def adalora(rng: random.Random, family: str) -> Any:
 def loha(rng: random.Random, family: str) -> Any:
     names = targets(rng, family)
     return peft.LoHaConfig(
-        target_modules=names, r=rng.choice([2, 4]), alpha=rng.choice([4, 8]), rank_pattern={names[0]: 3}
+        target_modules=names,
+        r=rng.choice([2, 4]),
+        alpha=rng.choice([4, 8]),
+        rank_pattern={names[0]: 3},
+        use_effective_conv2d=rng.random() < 0.5,
     )
 
 
@@ -245,6 +258,8 @@ def lokr(rng: random.Random, family: str) -> Any:
         alpha=rng.choice([4, 8]),
         decompose_both=rng.random() < 0.5,
         decompose_factor=rng.choice([-1, 2, 4, 5]),
+        use_effective_conv2d=rng.random() < 0.5,
+        init_weights=rng.choice([True, "lycoris"]),
     )
 
 
@@ -276,6 +291,21 @@ def hra(rng: random.Random, family: str) -> Any:
     return peft.HRAConfig(target_modules=targets(rng, family), r=rng.choice([1, 2, 3]), apply_GS=rng.random() < 0.5)
 
 
+def lora_options(rng: random.Random, family: str) -> Any:
+    dora = rng.random() < 0.3
+    return peft.LoraConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([1, 2, 4, 5, 8]),
+        lora_alpha=rng.choice([1, 4, 16]),
+        lora_dropout=rng.choice([0.0, 0.1]),
+        use_rslora=rng.random() < 0.4,
+        use_dora=dora,
+        lora_bias=not dora and rng.random() < 0.3,
+        fan_in_fan_out=family.startswith("gpt2"),
+        init_lora_weights=rng.choice([True, False, "gaussian", "orthogonal"]),
+    )
+
+
 def fourier(rng: random.Random, family: str) -> Any:
     names = targets(rng, family)
     return peft.FourierFTConfig(
@@ -292,7 +322,7 @@ def vblora(rng: random.Random, family: str) -> Any:
         target_modules=targets(rng, family),
         r=rng.choice([2, 4]),
         num_vectors=12,
-        vector_length=16,
+        vector_length=rng.choice([2, 4]),
         topk=rng.choice([1, 2, 3]),
         save_only_topk_weights=rng.random() < 0.5,
     )
@@ -323,8 +353,8 @@ def ln_tuning(rng: random.Random, family: str) -> Any:
 
 
 def miss(rng: random.Random, family: str) -> Any:
-    way: dict[str, Any] = rng.choice([{"init_weights": True}, {"init_weights": "mini", "mini_r": 4}])
-    return peft.MissConfig(target_modules=targets(rng, family), r=rng.choice([3, 4]), **way)
+    way: dict[str, Any] = rng.choice([{"init_weights": True}, {"init_weights": "mini", "mini_r": 4}, {"init_weights": "bat"}])
+    return peft.MissConfig(target_modules=targets(rng, family), r=rng.choice([2, 3, 4]), **way)
 
 
 def shira(rng: random.Random, family: str) -> Any:
@@ -333,12 +363,14 @@ def shira(rng: random.Random, family: str) -> Any:
 
 def c3a(rng: random.Random, family: str) -> Any:
     names = targets(rng, family)
-    return peft.C3AConfig(target_modules=names, block_size=8, block_size_pattern={names[0]: 16})
+    return peft.C3AConfig(
+        target_modules=names, block_size=rng.choice([2, 4, 8]), block_size_pattern=rng.choice([{}, {names[0]: 1}])
+    )
 
 
 def road(rng: random.Random, family: str) -> Any:
     return peft.RoadConfig(
-        target_modules=targets(rng, family), variant=rng.choice(["road_1", "road_2", "road_4"]), group_size=8
+        target_modules=targets(rng, family), variant=rng.choice(["road_1", "road_2", "road_4"]), group_size=rng.choice([2, 4, 8])
     )
 
 
@@ -460,6 +492,7 @@ METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "c3a": (c3a, _LINEAR),
     "road": (road, _LINEAR),
     "trainable_tokens": (tokens, _ALL),
+    "lora_options": (lora_options, (*_ALL, "vit")),
     "lora": (lora, (*_ALL, "vit")),
     "kasa": (kasa, _LINEAR),
     "block_diagonal": (block_diagonal, _ALL),
@@ -507,9 +540,11 @@ def fixture(out: Path, number: int, method: str, rng: random.Random, *, everywhe
     base = load(getattr(transformers, config_class)(**sizes))
     randomise(base, 0.15)
     base.save_pretrained(base_dir)
-    inputs = inputs_of(family, rng)
+    inputs = rows_of(inputs_of(family, rng), rng) if everywhere else inputs_of(family, rng)
     bare = {f"base.{key}": value for key, value in outputs(base.eval(), inputs).items()}
-    model: Any = peft.get_peft_model(load.from_pretrained(base_dir), draw(rng, family), "default")
+    config = draw(rng, family)
+    config = vary(config, rng, base) if everywhere else config
+    model: Any = peft.get_peft_model(load.from_pretrained(base_dir), config, "default")
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             noise = torch.randn_like(parameter) * 0.2
@@ -517,6 +552,9 @@ def fixture(out: Path, number: int, method: str, rng: random.Random, *, everywhe
             parameter.data.copy_(1.0 + noise if any(word in name for word in around) else noise)  # tied ones stay so
     directory = out / "peft-0.21.2" / f"{number:03}-{family}-{method}"
     model.save_pretrained(directory / "adapters")
+    if everywhere and rng.random() < 0.3:
+        forget(directory / "adapters", rng)
+        model = peft.PeftModel.from_pretrained(load.from_pretrained(base_dir), directory / "adapters")
     expected = outputs(model.eval(), inputs)
     if not any(
         float((bare[f"base.{k}"] - v).abs().max()) > 1e-3
@@ -562,7 +600,7 @@ def main() -> None:
             number += 1
             try:
                 fixture(arguments.out, number, method, random.Random(seed), everywhere=arguments.everywhere)
-            except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+            except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError, LookupError) as error:
                 sys.stderr.write(f"{number} {method}: the peer fails: {type(error).__name__} {str(error)[:150]}\n")
 
 
