@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from torch import Generator, Tensor, nn
 
@@ -43,7 +43,7 @@ from adpm.runtime.methods.fourier import FourierPart
 from adpm.runtime.methods.frozen import FrozenPart
 from adpm.runtime.methods.hra import HraPart
 from adpm.runtime.methods.ia3 import Ia3Part
-from adpm.runtime.methods.layer import MethodPart, Place, Tensors
+from adpm.runtime.methods.layer import MethodPart, Place, Tensors, weight_of
 from adpm.runtime.methods.loha import LohaPart
 from adpm.runtime.methods.lokr import LokrPart
 from adpm.runtime.methods.miss import MissPart
@@ -164,13 +164,17 @@ def _method(config: PeftMethod, targets: Iterable[str], anatomy: Anatomy) -> Ite
 
 def _place(config: PeftMethod, anatomy: Anatomy, name: str) -> Place:
     module = anatomy.modules[name]
-    sizes = features(module)
+    sizes, convolved = features(module), _METHODS[type(config)].CONVOLVED
     if isinstance(module, nn.Embedding) and isinstance(config, PeftOft):
         sizes = module.num_embeddings, module.embedding_dim
+    if sizes is None and type(module) in convolved:
+        rows, columns = weight_of(module).shape
+        return Place(name, module, columns, rows, tuple(cast("nn.Conv2d", module).kernel_size))
     if sizes is None:
+        where = " and ".join(["linear layers", *(kind.__name__ for kind in convolved)])
         raise AdapterError(
             "method-unsupported",
-            f"the adapter targets {name}, a {type(module).__name__}, and adpm runs {config.KIND} on linear layers only",
+            f"the adapter targets {name}, a {type(module).__name__}, and {config.KIND} is defined for {where} only",
         )
     return Place(name, module, *sizes)
 
