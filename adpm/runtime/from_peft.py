@@ -126,6 +126,8 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
         out = [_module(anatomy.modules[name], name, f"{PREFIX}{name}.ln_tuning_layers.") for name in targets]
     else:
         out = list(_method(config, targets, anatomy))
+    files = {blueprint.file[0] for blueprint in out}
+    changed = [name for name in anatomy.modules if f"{PREFIX}{name}." in files]
     out += [_module(anatomy.modules[name], name, f"{below}{name}.") for name in saved]
     for name in tied:
         key = f"{input_embeddings(anatomy)}.{MODULE}".replace(".", "/")
@@ -133,8 +135,7 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
         build = partial(TiedModulePart, layer=name, original=original, key=key)
         out.append(replace(_module(original, name, f"{below}{name}."), build=build))
     if config.bias != "none":
-        biased = _biased(anatomy, saved) if config.bias == "all" else targets
-        out += [_bias(anatomy.modules[name], name, name in targets) for name in biased if _has_bias(anatomy, name)]
+        out += _biases(_biased(anatomy, saved) if config.bias == "all" else changed, changed, anatomy)
     return tuple(out)
 
 
@@ -202,18 +203,20 @@ def _biased(anatomy: Anatomy, saved: list[str]) -> Iterator[str]:
             yield name
 
 
-def _has_bias(anatomy: Anatomy, name: str) -> bool:
-    return isinstance(anatomy.modules[name]._parameters.get("bias"), Tensor)  # noqa: SLF001 - not a child module's
-
-
-def _bias(module: nn.Module, name: str, targeted: bool) -> Blueprint:
-    bias = module.bias
-    if not isinstance(bias, Tensor):
-        raise TypeError("only modules with a bias come here")
-    return Blueprint(
-        key=f"{name}.{BIAS}".replace(".", "/"),
-        file=(f"{PREFIX}{name}.{'base_layer.' if targeted else ''}", ""),
-        slots=(Slot("bias", "bias", tuple(bias.shape)),),
-        build=partial(BiasPart, layer=name),
-        start=partial(_copy, module),
-    )
+def _biases(names: Iterable[str], changed: list[str], anatomy: Anatomy) -> Iterator[Blueprint]:
+    """A part for each bias. One that modules share, as an output layer's may be, is the last one's: that adds it."""
+    owners: dict[Tensor, list[str]] = {}
+    for name in names:
+        bias = anatomy.modules[name]._parameters.get("bias")  # noqa: SLF001 - not a child module's
+        if isinstance(bias, Tensor):
+            owners.setdefault(bias, []).append(name)
+    for bias, sharing in owners.items():
+        name = sharing[-1]
+        file, *others = (f"{one}.{'base_layer.' if one in changed else ''}bias" for one in reversed(sharing))
+        yield Blueprint(
+            key=f"{name}.{BIAS}".replace(".", "/"),
+            file=(PREFIX, ""),
+            slots=(Slot("bias", file, tuple(bias.shape), aliases=tuple(others)),),
+            build=partial(BiasPart, layer=name),
+            start=partial(_copy, anatomy.modules[name]),
+        )

@@ -32,10 +32,8 @@ def resize(settings: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in settings.items():
         inner = rng.choice([64, 52, 30])
-        for names, new in ((_WIDTHS, width), (_INNER, inner), (_DEPTHS, max(depth, 2) if "num_hidden_groups" in settings else depth)):
-            if key in names:
-                value = new
-        out[key] = resize(value, rng) if isinstance(value, dict) else value
+        own = next((new for names, new in ((_WIDTHS, width), (_INNER, inner), (_DEPTHS, depth)) if key in names), value)
+        out[key] = resize(value, rng) if isinstance(value, dict) else own
     if "num_decoder_layers" in out:
         out["num_decoder_layers"] = rng.choice([1, 2, 3])
     return out
@@ -43,6 +41,8 @@ def resize(settings: dict[str, Any], rng: random.Random) -> dict[str, Any]:
 
 def vary(config: Any, rng: random.Random, model: torch.nn.Module) -> Any:
     """``config`` with some of the options that are not its method's own, as far as the method has them."""
+    if config.peft_type.value == "TRAINABLE_TOKENS":
+        return config
     known = {entry.name for entry in dataclasses.fields(config)}
     changes: dict[str, Any] = {}
     names = sorted(config.target_modules) if isinstance(getattr(config, "target_modules", None), (set, list)) else []
@@ -60,8 +60,10 @@ def vary(config: Any, rng: random.Random, model: torch.nn.Module) -> Any:
         changes["bias"] = rng.choice(["all", f"{config.peft_type.value.lower()}_only"])
     if names and {"rank_pattern", "alpha_pattern"} <= known and config.peft_type.value != "ADALORA":
         keys = [names[0], rf"layers?\.\d+\..*{re.escape(names[-1])}", rf".*\.1\..*{re.escape(names[0])}"]
-        changes["rank_pattern"] = {key: rng.choice([1, 2, 3, 5]) for key in rng.sample(keys, rng.choice([0, 1, 2]))}
-        changes["alpha_pattern"] = {key: rng.choice([3, 8]) for key in rng.sample(keys, rng.choice([0, 1, 2]))}
+        # In the order that the peer's files have: it is lost there, and the first pattern that fits counts.
+        some = [sorted(rng.sample(keys, rng.choice([0, 1, 2]))) for _ in range(2)]
+        changes["rank_pattern"] = {key: rng.choice([1, 2, 3, 5]) for key in some[0]}
+        changes["alpha_pattern"] = {key: rng.choice([3, 8]) for key in some[1]}
     return dataclasses.replace(config, **changes) if changes else config
 
 
