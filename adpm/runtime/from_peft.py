@@ -135,7 +135,8 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
         build = partial(TiedModulePart, layer=name, original=original, key=key)
         out.append(replace(_module(original, name, f"{below}{name}."), build=build))
     if config.bias != "none":
-        out += _biases(_biased(anatomy, saved) if config.bias == "all" else changed, changed, anatomy)
+        free = set(_biased(anatomy, [*saved, *tied]))
+        out += _biases(free if config.bias == "all" else set(changed), free, changed, anatomy)
     return tuple(out)
 
 
@@ -203,20 +204,28 @@ def _biased(anatomy: Anatomy, saved: list[str]) -> Iterator[str]:
             yield name
 
 
-def _biases(names: Iterable[str], changed: list[str], anatomy: Anatomy) -> Iterator[Blueprint]:
-    """A part for each bias. One that modules share, as an output layer's may be, is the last one's: that adds it."""
+def _biases(wanted: set[str], free: set[str], changed: list[str], anatomy: Anatomy) -> Iterator[Blueprint]:
+    """A part for each of the ``free`` modules that adds one of the biases of those ``wanted``.
+
+    Modules may share a bias: replicas all add it, and of an output layer and what that is in the layer does. A file has
+    it below ``base_layer`` where any adapter of the model that was saved changes the module.
+    """
     owners: dict[Tensor, list[str]] = {}
-    for name in names:
-        bias = anatomy.modules[name]._parameters.get("bias")  # noqa: SLF001 - not a child module's
-        if isinstance(bias, Tensor):
-            owners.setdefault(bias, []).append(name)
+    for name, module in anatomy.modules.items():
+        own = module._parameters.get("bias")  # noqa: SLF001 - not a child module's
+        if name and own is not None:
+            owners.setdefault(own, []).append(name)
     for bias, sharing in owners.items():
-        name = sharing[-1]
-        file, *others = (f"{one}.{'base_layer.' if one in changed else ''}bias" for one in reversed(sharing))
-        yield Blueprint(
-            key=f"{name}.{BIAS}".replace(".", "/"),
-            file=(PREFIX, ""),
-            slots=(Slot("bias", file, tuple(bias.shape), aliases=tuple(others)),),
-            build=partial(BiasPart, layer=name),
-            start=partial(_copy, anatomy.modules[name]),
-        )
+        if wanted.isdisjoint(sharing):
+            continue
+        adding = [name for name in sharing if "weight" in anatomy.modules[name]._parameters] or sharing  # noqa: SLF001 - as above
+        paths = [f"{name}{below}.bias" for name in sharing for below in ("", ".base_layer")]
+        for name in filter(free.__contains__, adding):
+            file = f"{name}.{'base_layer.' if name in changed else ''}bias"
+            yield Blueprint(
+                key=f"{name}.{BIAS}".replace(".", "/"),
+                file=(PREFIX, ""),
+                slots=(Slot("bias", file, tuple(bias.shape), tuple(path for path in paths if path != file)),),
+                build=partial(BiasPart, layer=name),
+                start=partial(_copy, anatomy.modules[name]),
+            )

@@ -60,9 +60,7 @@ def _after(parts: list[LayerPart]) -> _Plain | _Layer | None:
     if len(parts) == 1 and isinstance(parts[0], LowRankPart) and parts[0].is_plain:
         return _Plain(parts[0])
     acting = [
-        part
-        for part in parts
-        if isinstance(part, ModulePart) or part.folds or type(part).after is not LayerPart.after
+        part for part in parts if isinstance(part, ModulePart) or part.folds or type(part).after is not LayerPart.after
     ]
     return _Layer(acting) if acting else None
 

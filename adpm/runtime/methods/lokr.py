@@ -3,8 +3,9 @@
     D = (alpha / r) * (W1 kron W2)          W1: l x m or A1 B1, W2: k x n or A2 B2, with out = l k, in = m n
 
 On a convolution W2 is k x n x kernel, or A2 B2 with A2: k x r and B2: r x (n * kernel), or as LoHa's with T: r x r x
-kernel where ``use_effective_conv2d``. Out and in are each split as ``_factors`` says. W2 is whole where r >= max(k, n) / 2; W1 where ``decompose_both`` is
-false or r >= max(l, m) / 2. Sources: LyCORIS; ``peft`` 0.21.2, ``tuners/lokr/layer.py``.
+kernel where ``use_effective_conv2d``. Out and in are each split as ``_factors`` says. W2 is whole where
+r >= max(k, n) / 2; W1 where ``decompose_both`` is false or r >= max(l, m) / 2.
+Sources: LyCORIS; ``peft`` 0.21.2, ``tuners/lokr/layer.py``.
 """
 
 from __future__ import annotations

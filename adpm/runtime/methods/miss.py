@@ -55,9 +55,12 @@ class MissPart(DeltaPart):
         else:
             nn.init.normal_(tensors["block"], generator=generator)
 
+    @property
+    def folds(self) -> bool:
+        """What "bat" does to the weight depends on what others did to it."""
+        return self.variant == "bat"
+
     def after(self, seen: Seen, output: Tensor) -> Tensor:
-        if self.variant == "bat":
-            return super().after(seen, output)
         block = self._block()
         x = functional.dropout(seen.x, self.dropout) if self.dropout and self.training else seen.x
         x = functional.pad(x, (0, -x.shape[-1] % len(block)))

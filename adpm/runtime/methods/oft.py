@@ -5,8 +5,9 @@
     Q_i = U_i - U_i^T, with U_i the strictly upper triangle that the file holds, row by row
 
 ``block_share``: one block for all. ``coft``: Q is first moved within eps / sqrt(n) of 0. On an embedding the output is
-turned. On a convolution each patch of x, wherever in x it lies, is turned, and all of them are added up where they
-overlap, as the peer does, so that there is no weight that says the same. Sources: Qiu et al. 2023 (2306.07280), 2025 (2506.19847); ``peft`` 0.21.2, ``tuners/oft/layer.py``.
+turned. On a convolution each patch of x, wherever in x it lies, is turned, and they are added up where they overlap, as
+the peer does, so that no weight says the same. Sources: Qiu et al. 2023 (2306.07280), 2025 (2506.19847); ``peft``
+0.21.2, ``tuners/oft/layer.py``.
 """
 
 from __future__ import annotations
