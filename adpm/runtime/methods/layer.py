@@ -213,7 +213,7 @@ def product(layer: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def by_output(layer: nn.Module, vector: Tensor) -> Tensor:
-    """A vector with an entry for each output of ``layer`` (or input), so that it broadcasts to what it gives (takes)."""
+    """A vector with an entry for each output of ``layer`` (or input), so that it broadcasts to what comes out (in)."""
     kernel = cast("nn.Conv2d", layer).weight.dim() - 2 if type(layer) in CONVOLUTIONS else 0
     return vector.view(-1, *(1,) * kernel)
 
