@@ -62,6 +62,16 @@ class HeadConfig:
             return self.vocab_size or 0
         return 1 if self.head_type == "multiple_choice" else self.num_labels
 
+    @property
+    def label_map(self) -> Mapping[str, int] | None:
+        """Labels to numbers, by the peer's names where the head has none; None of a language head."""
+        if self.label2id is not None:
+            return dict(self.label2id)
+        if self.head_type in LANGUAGE_HEADS:
+            return None
+        count = self.num_choices if self.head_type == "multiple_choice" else self.num_labels
+        return {f"LABEL_{number}": number for number in range(count)}
+
 
 _MANY: Final[dict[str, Any]] = {"num_labels": 2, "layers": 2, "activation_function": "tanh"}
 _WHOLE: Final[dict[str, Any]] = {**_MANY, "use_pooler": False, "bias": True, "dropout_prob": None}

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from torch import nn
 
 from adpm.errors import AdapterError
 from adpm.runtime.part import Blueprint
+from adpm.runtime.renamed import other_names
 from adpm.runtime.replication import Replicas
 from adpm.runtime.sites import FAMILIES
 from adpm.runtime.sites.declare import Sites, read_sites
 from adpm.runtime.sites.family import SUBLAYERS, Attention, Family, Names, Stack, SubLayer, Tap
 
-__all__ = ["HANDLE", "Anatomy", "AttentionSite", "Site", "View", "features", "output_embeddings", "token_embedding"]
+__all__ = [
+    "HANDLE",
+    "Anatomy",
+    "AttentionSite",
+    "Site",
+    "View",
+    "features",
+    "is_tied",
+    "output_embeddings",
+    "token_embedding",
+]
 
 HANDLE = "adpm"  # the attribute under which the handle is registered
 
@@ -101,6 +112,7 @@ class Anatomy:
             self.prefix = "" if base is model or not self.base_prefix else f"{self.base_prefix}."
         self.blueprints: dict[object, tuple[Blueprint, ...]] = {}  # by config: one walk for all adapters of one kind
         self.replicas: Replicas | None = None
+        self.own_names: Mapping[str, str] = {}  # of the model's modules by those in ``modules``, where they differ
         self._replicated: dict[tuple[int, ...], Anatomy] = {}
         if sites is not None:
             self.check()
@@ -115,7 +127,7 @@ class Anatomy:
         if order not in self._replicated:
             replicas = Replicas(self.model, self.prefix, order)
             other = copy.copy(self)
-            for name in ("_layers", "_linears"):
+            for name in ("_layers", "_linears", "renamed"):
                 other.__dict__.pop(name, None)
             other.modules = {}
             for name, module in self.modules.items():
@@ -123,9 +135,24 @@ class Anatomy:
                     other.modules.update(replicas.layers.named_modules(prefix=name))
                 elif not name.startswith(f"{replicas.path}."):
                     other.modules[name] = module
-            other.replicas, other.blueprints, other._replicated = replicas, {}, {}  # noqa: SLF001 - its own class
+            other.replicas, other.blueprints, other._replicated = replicas, {}, {order: other}  # noqa: SLF001 - its own class
             self._replicated[order] = other
         return self._replicated[order]
+
+    @cached_property
+    def renamed(self) -> Anatomy | None:
+        """The model with the names that its modules have in another release of transformers; None where it has one."""
+        pairs = () if self.table is None else self.table.renamed
+        own = other_names(self.modules, pairs, self.prefix) if pairs else {}
+        if not own:
+            return None
+        other = copy.copy(self)
+        for name in ("_layers", "_linears"):
+            other.__dict__.pop(name, None)
+        other.modules = {name: self.modules[mine] for name, mine in own.items()}
+        other.own_names, other.blueprints, other._replicated = own, {}, {}  # noqa: SLF001 - its own class
+        other.__dict__["renamed"] = other
+        return other
 
     @property
     def weight(self) -> torch.Tensor:
@@ -328,6 +355,18 @@ def token_embedding(anatomy: Anatomy) -> nn.Module | None:
         return get_input()
     except NotImplementedError:  # of a model that is two, as CLIP
         return None
+
+
+def is_tied(anatomy: Anatomy) -> bool:
+    """Whether a model of this config makes its scores of tokens with its embedding of tokens.
+
+    transformers 5 says so of every T5 and mT5. What a T5's file says is its ``scale_decoder_outputs`` there; mT5's say
+    no.
+    """
+    config: Any = anatomy.config
+    if anatomy.model_type in ("t5", "mt5") and type(config)(tie_word_embeddings=False).tie_word_embeddings:
+        return bool(getattr(config, "scale_decoder_outputs", False))
+    return bool(getattr(config, "tie_word_embeddings", True))
 
 
 def output_embeddings(anatomy: Anatomy) -> tuple[str, ...]:

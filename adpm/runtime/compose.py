@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adpm.core.composition import Block, Composition, Rows, leaves
 from adpm.errors import CompositionError, NotFoundError
-from adpm.runtime.adapter import Adapter, anatomy_of
+from adpm.runtime.adapter import Adapter, layers_of
 from adpm.runtime.anatomy import Anatomy, Site, output_embeddings
 from adpm.runtime.attention import attention_acts, fitting_acts
 from adpm.runtime.division import Division
@@ -26,7 +26,7 @@ from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.methods.hooked import HookedPart, WatchingPart
 from adpm.runtime.methods.inverse import InversePart
 from adpm.runtime.methods.layer import LayerPart
-from adpm.runtime.outputs import head_points
+from adpm.runtime.outputs import head_acts
 from adpm.runtime.parallel import Widening, branches_of, has_parallel
 from adpm.runtime.prefixes import Placed
 from adpm.runtime.sublayer import embeddings_acts, sublayer_acts
@@ -112,13 +112,13 @@ def make_plan(
     speaking = place(composition, parts.heads.get, None)
     if speaking is not None:
         undo = partial(_undo, composition, parts.inverses)
-        acts += [Act(point, call) for point, call in head_points(speaking, undo, anatomy).items()]
+        acts += head_acts(speaking, undo, anatomy)
     return replace(plan_of(acts), replicas=anatomy.replicas, modules=anatomy.modules if anatomy.replicas else None)
 
 
 def _anatomy_of(adapters: Mapping[str, Adapter], anatomy: Anatomy) -> Anatomy:
     """The model with the layers that all of ``adapters`` are for; ``composition-unsupported`` where they differ."""
-    found = {name: anatomy_of(adapter.source, anatomy) for name, adapter in adapters.items()}
+    found = {name: layers_of(adapter.source, anatomy) for name, adapter in adapters.items()}
     if len({id(own) for own in found.values()}) > 1:
         raise CompositionError(
             "composition-unsupported",

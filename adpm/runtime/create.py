@@ -14,7 +14,7 @@ from adpm.formats.adapterhub_methods import NAMED, Method, method_of, method_val
 from adpm.formats.peft import PEFT_METHODS, PeftMethod, peft_of
 from adpm.formats.peft_prompts import PeftVirtual
 from adpm.runtime.adapter import Source
-from adpm.runtime.anatomy import Anatomy
+from adpm.runtime.anatomy import Anatomy, is_tied, token_embedding
 
 __all__ = ["Config", "Head", "new_source"]
 
@@ -90,6 +90,21 @@ def _head(name: str, head: Head, anatomy: Anatomy) -> HeadConfig | None:
         head = head_of(settings, source=f"the head of {name!r}")
     if head.head_type in LANGUAGE_HEADS:
         words = head.vocab_size or getattr(anatomy.config, "vocab_size", None)
-        inner = head.embedding_size or getattr(anatomy.config, "embedding_size", None) or anatomy.hidden_size
-        head = replace(head, vocab_size=words, embedding_size=None if head.head_type == "seq2seq_lm" else inner)
+        pairs = head.head_type == "seq2seq_lm"
+        inner = None if pairs else head.embedding_size or getattr(anatomy.config, "embedding_size", None)
+        inner = inner or anatomy.hidden_size
+        _check_tied(anatomy, words, inner)
+        head = replace(head, vocab_size=words, embedding_size=None if pairs else inner)
     return replace(head, name=name, hidden_size=anatomy.hidden_size)
+
+
+def _check_tied(anatomy: Anatomy, words: int | None, width: int) -> None:
+    """Raise ``UsageError`` (``head-invalid``) where the base is tied and its embedding is not ``words`` x ``width``."""
+    own = getattr(token_embedding(anatomy), "weight", None)
+    if own is not None and is_tied(anatomy) and tuple(own.shape) != (words, width):
+        raise UsageError(
+            "head-invalid",
+            f"a head for {words} tokens from {width} values can't use the base's embedding of {tuple(own.shape)}",
+            cause="the base is tied (tie_word_embeddings): a language head on it makes scores with its embedding",
+            hint="leave out vocab_size and embedding_size, or load the base with tie_word_embeddings=False",
+        )

@@ -22,7 +22,7 @@ from adpm.formats.adapterhub_tensors import (
     shared_slots,
     width,
 )
-from adpm.runtime.anatomy import Anatomy, features, token_embedding
+from adpm.runtime.anatomy import Anatomy, features, is_tied, token_embedding
 from adpm.runtime.from_adapterhub_sequence import prefix_blueprints, prompt_blueprint, reft_blueprints
 from adpm.runtime.methods.bottleneck import PRODUCT, BottleneckPart, SharedProductPart, start_bottleneck
 from adpm.runtime.methods.fused import FusedPart
@@ -235,6 +235,12 @@ def head_blueprint(head: HeadConfig, anatomy: Anatomy) -> Blueprint:
     base = anatomy.module(anatomy.prefix.rstrip("."))
     if head.use_pooler and getattr(base, "pooler", None) is None:
         raise AdapterError("adapter-misfit", "the head wants the pooler's output, and the model has no pooler")
+    if head.layers == 1 and (head.embedding_size or anatomy.hidden_size) != anatomy.hidden_size:
+        raise AdapterError(
+            "adapter-misfit",
+            f"a head of one layer reads states of {head.embedding_size} values; the model's have {anatomy.hidden_size}",
+            hint="give it two layers, of which the first changes their size",
+        )
     dropout = head.dropout_prob
     for key in ("classifier_dropout", "hidden_dropout_prob"):
         dropout = getattr(anatomy.config, key, None) if dropout is None else dropout
@@ -253,9 +259,9 @@ def head_blueprint(head: HeadConfig, anatomy: Anatomy) -> Blueprint:
 
 def _tied_embedding(head: HeadConfig, slots: tuple[Slot, ...], anatomy: Anatomy) -> nn.Module | None:
     """The embedding of tokens with whose weight a language head makes scores; None where it has a weight of its own."""
-    if head.head_type not in LANGUAGE_HEADS or not getattr(anatomy.config, "tie_word_embeddings", True):
+    if head.head_type not in LANGUAGE_HEADS or not is_tied(anatomy):
         return None
     embedding = token_embedding(anatomy)
-    weight = None if embedding is None else getattr(embedding, "weight", None)
+    weight = getattr(embedding, "weight", None)
     (shape,) = (slot.shape for slot in slots if slot.name == last_weight(head))
-    return embedding if weight is not None and tuple(weight.shape) == shape else None
+    return embedding if weight is not None and not weight.is_meta and tuple(weight.shape) == shape else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adpm.errors import AdapterError
-from adpm.runtime.adapter import Adapter, anatomy_of
+from adpm.runtime.adapter import Adapter, layers_of
 from adpm.runtime.anatomy import Anatomy, features
 from adpm.runtime.methods.attention_prefix import PrefixTuningPart
 from adpm.runtime.methods.bottleneck import BottleneckPart
@@ -31,7 +31,7 @@ class Merged:
 
     def __init__(self, name: str, adapter: Adapter, anatomy: Anatomy) -> None:
         self.name = name
-        if anatomy_of(adapter.source, anatomy) is not anatomy:
+        if layers_of(adapter.source, anatomy) is not anatomy:
             _refuse(name, "it replicates layers, whose weights are the same ones that it would change differently")
         layers: dict[str, list[LayerPart]] = {}
         for part in adapter.parts.values():

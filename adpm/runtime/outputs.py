@@ -35,14 +35,14 @@ from transformers.utils.generic import ModelOutput
 from adpm.core.composition import Block, Rows
 from adpm.errors import CompositionError, UsageError
 from adpm.formats.adapterhub_heads import LANGUAGE_HEADS
-from adpm.runtime.anatomy import Anatomy
+from adpm.runtime.anatomy import Anatomy, is_tied
 from adpm.runtime.division import Division
-from adpm.runtime.hooks import Capture, Point
-from adpm.runtime.methods.calls import OUTPUT_CACHE
+from adpm.runtime.hooks import Act, Capture, Order, Point
+from adpm.runtime.methods.calls import OUTPUT_CACHE, Call
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node, leaves_of
 
-__all__ = ["HeadsOutput", "ParsingOutput", "head_points", "speaker"]
+__all__ = ["HeadsOutput", "ParsingOutput", "head_acts", "speaker"]
 
 Undo = Callable[[Tensor], Tensor]
 
@@ -120,9 +120,9 @@ def speaker(node: Node[HeadPart] | None) -> Leaf[HeadPart] | Fork[HeadPart] | No
     return node
 
 
-def head_points(
+def head_acts(
     tree: Chain[HeadPart], undo: Callable[[Block | Rows | None, int], Undo | None], anatomy: Anatomy
-) -> dict[Point, Any]:
+) -> list[Act]:
     """Hooks on the whole model and, where it has a head of its own, on its base.
 
     ``undo`` gives the invertible adapter's way back for a branch of a block, or for everything.
@@ -146,17 +146,32 @@ def head_points(
         act = _Several(found.block, heads, view)
     else:
         raise TypeError("a tree has a head")
-    points: dict[Point, Any] = {Point("", "before"): act.take, Point("", "after"): act.finish}
+    acts = [Act(Point("", "before"), act.take), Act(Point("", "after"), act.finish)]
     if anatomy.prefix:
-        points[Point(anatomy.prefix.rstrip("."), "after")] = act.see_base
-    return points
+        acts.append(Act(Point(anatomy.prefix.rstrip("."), "after"), act.see_base))
+    chooses = any(leaf.part.config.head_type == "multiple_choice" for leaf in leaves_of(found))
+    if chooses and not type(anatomy.model).__name__.endswith("ForMultipleChoice"):  # which does this itself
+        acts.append(Act(Point("", "before"), _a_row_for_each_choice, Order.FIRST))
+    return acts
+
+
+# The model's inputs and how many dimensions each has, without that of choices.
+_DIMENSIONS: Final = {"input_ids": 2, "attention_mask": 2, "token_type_ids": 2, "position_ids": 2, "inputs_embeds": 3}
+
+
+def _a_row_for_each_choice(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Inputs of texts x choices x tokens as the model takes them, (texts x choices) x tokens."""
+    named = Call(module).named(args, kwargs)
+    given = {name: value for name in _DIMENSIONS if isinstance(value := named.get(name), Tensor)}
+    flat = {name: value.flatten(0, 1) for name, value in given.items() if value.dim() > _DIMENSIONS[name]}
+    return ((), named | flat) if flat else None
 
 
 class _View:
     """How this model's outputs are to be read."""
 
     def __init__(self, anatomy: Anatomy) -> None:
-        config = anatomy.config
+        config: Any = anatomy.config
         kind = anatomy.model_type
         self.pairs = bool(getattr(config, "is_encoder_decoder", False))
         self.last_token = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
@@ -165,13 +180,17 @@ class _View:
         base = anatomy.module(anatomy.prefix.rstrip("."))
         self.pooled = getattr(base, "pooler", None) is not None
         self.always_pools = self.pooled and kind == "beit"
-        # T5 scales its last states down where it shares its embeddings with its head, and so did the head's training.
-        tied = kind in ("t5", "mt5") and getattr(config, "tie_word_embeddings", True)
-        self.scale: float = config.d_model**-0.5 if tied and config is not None else 1.0
+        # T5 scales what goes into its head where that is its embedding, and the peer what its heads read of each token.
+        scaled = kind in ("t5", "mt5") and is_tied(anatomy)
+        self.scale: float = config.d_model**-0.5 if scaled else 1.0
 
     def pools(self, head: HeadPart) -> bool:
         """Whether the head reads what the pooler gives: on BEiT it does whatever its config says, as in the peer."""
         return head.config.use_pooler or self.always_pools
+
+    def tokens(self, states: Tensor) -> Tensor:
+        """The states of all tokens as heads read them."""
+        return states if self.scale == 1.0 else states * self.scale
 
     def text(self, head: HeadPart, base: Any, states: Tensor, given: dict[str, Any]) -> Tensor:
         """The state of each text, batch x hidden."""
@@ -224,10 +243,7 @@ class _Acts(ABC):
         if base is None:
             base = output
         given = self.given.take() or {}
-        states: Tensor = base[0]
-        if self.view.scale != 1.0:
-            states = states * self.view.scale
-        out = self.outcome(base, states, given)
+        out = self.outcome(base, base[0], given)
         if isinstance(output, tuple):
             plain = base if isinstance(base, tuple) else base.to_tuple()
             rest = plain[2 if self.view.pooled else 1 :]
@@ -303,12 +319,12 @@ def _output(  # noqa: PLR0917 - the head, and what it is given
             loss = head.parse_loss(arcs, rels, given["labels_arcs"], given["labels_rels"], padding)
         return made(loss=loss, rel_preds=rels, arc_preds=arcs)
     if kind == "question_answering":
-        start, end = head.logits(states).unbind(-1)
+        start, end = head.logits(view.tokens(states)).unbind(-1)
         if "start_positions" in given and "end_positions" in given:
             loss = head.span_loss(start, end, given["start_positions"], given["end_positions"])
         return made(loss=loss, start_logits=start, end_logits=end)
     whole = kind not in LANGUAGE_HEADS and kind != "tagging"
-    logits = head.logits(view.text(head, base, states, given) if whole else states, undo)
+    logits = head.logits(view.text(head, base, states, given) if whole else view.tokens(states), undo)
     if labels is not None:
         loss = head.loss(logits, labels, given.get("attention_mask"))
     return made(loss=loss, logits=logits)

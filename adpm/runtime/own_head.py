@@ -46,10 +46,9 @@ def _untrained(module: nn.Module, config: Any) -> bool:
     return centred and abs(values.std().item() / spread - 1) < max(_LIKE, 3 / math.sqrt(2 * values.numel()))
 
 
-def labels_of(speaking: Node[HeadPart] | None) -> dict[str, int] | None:
+def labels_of(speaking: Node[HeadPart] | None) -> Mapping[str, int] | None:
     """The label map of the one head that speaks; None where several do, or it has none."""
-    labels = speaking.part.config.label2id if isinstance(speaking, Leaf) else None
-    return None if labels is None else dict(labels)
+    return speaking.part.config.label_map if isinstance(speaking, Leaf) else None
 
 
 class Labels:

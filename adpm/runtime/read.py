@@ -88,7 +88,8 @@ def read_adapter(
     weights = weights_of(files, _kinds(settings), source)
     if isinstance(settings.config, PeftMethod):
         shapes = {name: entry.shape for file in weights for name, entry in file.header.tensors.items()}
-        settings = replace(settings, config=settings.config.as_stored(shapes))
+        config = settings.config.as_stored(shapes)
+        settings = replace(settings, config=config, renamed=_is_renamed(weights, settings, anatomy))
     anatomy = anatomy_of(settings, anatomy)
     blueprints = blueprints_of(settings, anatomy)
     present = Present(weights, settings, anatomy)
@@ -96,6 +97,15 @@ def read_adapter(
         settings, blueprints = _without_unused_inverse(settings, blueprints, present)
     tensors = present.match(blueprints, source)
     return build(settings, blueprints, tensors)
+
+
+def _is_renamed(files: list[Weights], settings: Source, anatomy: Anatomy) -> bool:
+    """Whether the files name the model's modules as another release of transformers does."""
+    other = anatomy.renamed
+    if other is None:
+        return False
+    own, others = (Present(files, settings, one).depth() for one in (anatomy, other))
+    return others > own
 
 
 def check_base(base: BaseIdentity, anatomy: Anatomy, source: str) -> None:
@@ -214,6 +224,16 @@ class Present:
         elif path.split(".")[0] not in self.anatomy.modules:
             path = prefix + path
         return PREFIX + path
+
+    def depth(self) -> int:
+        """How many steps from the model to its modules the tensors' names go, together."""
+        steps = 0
+        for name in self.entries:
+            path = name.removeprefix(PREFIX)
+            while path and path not in self.anatomy.modules:
+                path = path.rpartition(".")[0]
+            steps += path.count(".") + bool(path)
+        return steps
 
     def match(self, blueprints: tuple[Blueprint, ...], source: str) -> dict[str, dict[str, Tensor]]:
         """The tensors of each part, or one error that names all that is missing, surplus, wrong or not finite."""

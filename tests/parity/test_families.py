@@ -11,6 +11,9 @@ import pytest
 import transformers
 from packaging.version import Version
 
+from tests.parity.peers.peer import peer
+from tests.runtime.test_heads import HEADS
+
 ROOT = Path(__file__).parents[2]
 FAMILIES = (
     *("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta", "deberta-v2", "albert", "modernbert"),
@@ -24,32 +27,36 @@ PEFT = ("lora", "adaption_prompt", "alora", "layer_replication", "ensure_weight_
 @pytest.mark.slow
 def test_random_adapters_of_the_peer_on_every_family(tmp_path: Path) -> None:
     """``$ADPM_ADAPTERHUB_PYTHON`` is a Python that has ``adapters``; ``$ADPM_SEED`` draws other fixtures."""
-    peer = os.environ.get("ADPM_ADAPTERHUB_PYTHON")
-    if not peer:
-        pytest.skip("$ADPM_ADAPTERHUB_PYTHON names no Python with adapters")
-    written = fixtures(peer, "make_adapterhub.py", tmp_path, "--count", "150", "--families", *FAMILIES)
+    python = peer("ADPM_ADAPTERHUB_PYTHON")
+    written = fixtures(python, "make_adapterhub.py", tmp_path, "--count", "150", "--families", *FAMILIES)
     assert len(written) > len(FAMILIES)
+    check(tmp_path)
+
+
+@pytest.mark.slow
+def test_every_head_of_the_peer_on_every_family(tmp_path: Path) -> None:
+    written = fixtures(peer("ADPM_ADAPTERHUB_PYTHON"), "make_heads.py", tmp_path)
+    assert {name.split(":")[1] for name in written} == set(HEADS)
+    assert len(written) > 90
     check(tmp_path)
 
 
 @pytest.mark.slow
 def test_random_adapters_of_every_method_of_peft(tmp_path: Path) -> None:
     """``$ADPM_PEFT_PYTHON`` is a Python that has ``peft``. Experts are one parameter since transformers 5."""
-    peer = os.environ.get("ADPM_PEFT_PYTHON")
-    if not peer:
-        pytest.skip("$ADPM_PEFT_PYTHON names no Python with peft")
+    python = peer("ADPM_PEFT_PYTHON")
     methods = [*PEFT, *(["target_parameters"] if Version(transformers.__version__).major > 4 else [])]
-    written = fixtures(peer, "make_peft_methods.py", tmp_path, "--rounds", "4", "--methods", *methods)
+    written = fixtures(python, "make_peft_methods.py", tmp_path, "--rounds", "4", "--methods", *methods)
     assert {name.split("-", 1)[1] for name in written} == set(methods)
     check(tmp_path)
 
 
-def fixtures(peer: str, script: str, directory: Path, *arguments: str) -> set[str]:
-    """Let ``peer`` write fixtures into ``directory``: their names without numbers."""
+def fixtures(python: str, script: str, directory: Path, *arguments: str) -> set[str]:
+    """Let ``python``, which has the peer, write fixtures into ``directory``: their names without numbers."""
     make = ROOT / "tests" / "parity" / "peers" / script
     seed = os.environ.get("ADPM_SEED", "7")
     subprocess.run(
-        [peer, str(make), str(directory), "--seed", seed, *arguments], check=True, capture_output=True, timeout=600
+        [python, str(make), str(directory), "--seed", seed, *arguments], check=True, capture_output=True, timeout=600
     )
     return {path.name.split("-", 1)[1] for path in directory.glob("*/[0-9]*-*") if path.parent.name != "bases"}
 

@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import adpm
 from adpm.errors import AdapterError, DocumentError, UsageError
+from tests.parity.peers.small import SMALL, head_inputs
 from tests.runtime.models import inputs, make, randomise
 
 HEADS: dict[str, dict[str, Any]] = {
@@ -143,6 +144,13 @@ def test_a_language_head_of_a_base_that_is_not_tied_is_its_own() -> None:
     assert weight.requires_grad
 
 
+def test_a_language_head_is_read_where_the_embedding_has_no_values(tmp_path: Path) -> None:
+    with_head("masked_lm").adpm.save("x", tmp_path)
+    model = make().to("meta")
+    adpm.attach(model).read(tmp_path, name="y")
+    assert head_of(model, "y")["layer1_weight"].is_meta
+
+
 def test_a_loss_counts_what_it_should() -> None:
     model = with_head("tagging")
     randomise(model.adpm, "x")
@@ -214,9 +222,13 @@ def test_labels_are_the_active_head_s() -> None:
     assert model.config.id2label == {0: "no", 1: "yes"}
     assert model.config.label2id == {"no": 0, "yes": 1}
     handle.activate("b")
-    assert model.config.id2label == own
+    assert model.config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
     handle.activate("stack(b, a)")
     assert model.config.id2label == {0: "no", 1: "yes"}
+    handle.add("words", head={"head_type": "masked_lm"})
+    handle.activate("words")
+    assert model.config.id2label == own
+    handle.activate("a")
     handle.unload()
     assert model.config.id2label == own
 
@@ -250,13 +262,58 @@ def test_an_adapter_without_a_head_on_an_untrained_one_says_so(tmp_path: Path) -
         ({"head_type": "tagging", "use_pooler": True}, "adapter-config-invalid"),
         ({"head_type": "question_answering", "num_labels": 3}, "adapter-config-invalid"),
         ({"head_type": "masked_lm", "vocab_size": 0}, "adapter-config-invalid"),
+        ({"head_type": "masked_lm", "vocab_size": 30}, "head-invalid"),
+        ({"head_type": "causal_lm", "layers": 2, "embedding_size": 16}, "head-invalid"),
     ],
 )
 def test_settings_that_no_head_has(head: dict[str, Any], code: str) -> None:
     handle = adpm.attach(make())
-    with pytest.raises((DocumentError, AdapterError)) as error:
+    with pytest.raises((DocumentError, AdapterError, UsageError)) as error:
         handle.add("x", head=head)
     assert error.value.code == code
+    assert not handle.names
+
+
+def test_a_head_of_one_layer_reads_what_the_model_has() -> None:
+    handle = adpm.attach(make(tie_word_embeddings=False))
+    with pytest.raises(AdapterError, match="states of 16 values"):
+        handle.add("x", head={"head_type": "causal_lm", "embedding_size": 16})
+    handle.add("x", head={"head_type": "causal_lm", "embedding_size": 16, "layers": 2, "vocab_size": 30})
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_choices_may_have_a_dimension_of_their_own(head: bool) -> None:
+    model = with_head("multiple_choice", head=head)
+    model.adpm.activate("x")
+    rows = inputs(6)
+    texts = {name: value.view(2, 3, -1) for name, value in rows.items()}
+    labels = torch.tensor([2, 0])
+    expected, found = model(**rows, labels=labels), model(**texts, labels=labels)
+    assert found.logits.shape == (2, 3)
+    assert torch.equal(found.logits, expected.logits)
+    assert torch.equal(found.loss, expected.loss)
+    by_place = model(texts["input_ids"], texts["attention_mask"])
+    assert torch.equal(by_place.logits, expected.logits)
+
+
+@pytest.mark.parametrize(("family", "tied"), [("t5", True), ("t5", False), ("mt5", False)])
+def test_t5_s_states_are_scaled_where_it_is_tied(family: str, tied: bool) -> None:
+    """In what a head reads of each token, as before the model's own; not in what it reads of a text."""
+    model = SMALL[family].model(tie_word_embeddings=tied)
+    given = head_inputs("pair", "classification", end=model.config.eos_token_id)
+    with torch.no_grad():
+        states = model(**given).last_hidden_state
+    handle = adpm.attach(model)
+    for kind in ("question_answering", "classification"):
+        handle.add(kind, "lora", head={"head_type": kind, "layers": 1})  # which starts as no change
+        with handle.using(kind), torch.no_grad():
+            out = model(**given)
+        weight = head_of(model, kind)["layer0_weight"].detach()
+        if kind == "classification":
+            assert torch.allclose(out.logits, states[:, 5] @ weight.T, atol=1e-6)
+        else:
+            read = states * model.config.d_model**-0.5 if tied else states
+            assert torch.allclose(torch.stack((out.start_logits, out.end_logits), -1), read @ weight.T, atol=1e-6)
 
 
 def test_a_parser_says_what_it_wants() -> None:

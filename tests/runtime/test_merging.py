@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import adpm
 from adpm.errors import AdapterError, UsageError
 from adpm.runtime.arithmetic import Rule, factors
+from adpm.runtime.methods.low_rank import PAIR
 from tests.parity.peers.peer import peer
 from tests.runtime.models import FAMILIES, inputs, make, outputs, randomise
 
@@ -202,41 +204,67 @@ PEER = """
 import json, sys
 import torch
 from peft import PeftModel
+from peft.tuners.lora import model as lora
 from transformers import BertModel
 root = sys.argv[1]
 model = PeftModel.from_pretrained(BertModel.from_pretrained(root + "/base"), root + "/a", adapter_name="a")
-model.load_adapter(root + "/b", adapter_name="b")
-for method in json.loads(sys.argv[2]):
-    more = {} if method in ("linear", "svd", "cat") else {"density": 0.6, "majority_sign_method": "frequency"}
-    model.add_weighted_adapter(["a", "b"], [0.7, -0.4], method, combination_type=method, **more)
-    model.save_pretrained(root + "/peer", selected_adapters=[method])
+for name in "bcd":
+    model.load_adapter(f"{root}/{name}", adapter_name=name)
+lora._freeze_adapter = lambda *_: torch.manual_seed(5)  # behind the new adapter's start, before the first draw
+for name, weights, method, more in json.loads(sys.argv[2]):
+    model.add_weighted_adapter(list(weights), list(weights.values()), name, combination_type=method, **more)
+    model.save_pretrained(root + "/peer", selected_adapters=[name])
 """
+TWO = {"a": 0.7, "b": -0.4}
+THREE = {**TWO, "c": 1.3}
+PRUNED = ("ties", "magnitude_prune", "dare_linear", "dare_ties")
+# Weights, the method, and what adpm and the peer call its settings; "d" has another rank and other layers.
+WEIGHED: dict[str, tuple[dict[str, float], str, dict[str, Any], dict[str, Any]]] = {
+    **{method: (THREE, method, {}, {}) for method in ("linear", "svd", "cat")},
+    **{f"{method}-of-others": ({**TWO, "d": 0.9}, method, {}, {}) for method in ("svd", "cat")},
+    "svd-of-rank": (TWO, "svd", {"rank": 2}, {"svd_rank": 2}),
+    **{
+        f"{method}{svd}-{sign}": (
+            THREE,
+            method + svd,
+            {"density": 0.6, "majority": sign},
+            {"density": 0.6, "majority_sign_method": sign},
+        )
+        for method in PRUNED
+        for svd in ("", "_svd")
+        for sign in ("total", "frequency")
+    },
+}
 
 
 @pytest.mark.slow
 def test_peft_gives_the_same(tmp_path: Path) -> None:
+    """By value, the random ways too, which draw in the same order."""
     python = peer("ADPM_PEFT_PYTHON")
-    methods = ["linear", "svd", "cat", "ties", "magnitude_prune", "ties_svd", "magnitude_prune_svd"]
     model = with_loras()
-    for name in ("a", "b"):
-        model.adpm.save(name, tmp_path / name)
-    found = {}
-    for method in methods:
-        more: dict[str, Any] = {} if method in ("linear", "svd", "cat") else {"density": 0.6, "majority": "frequency"}
-        model.adpm.combine(method, {"a": 0.7, "b": -0.4}, method, **more)
-        found[method] = deltas(model, method)
-    model.adpm.unload()
+    handle = model.adpm
+    handle.add("c", **LORA)
+    handle.add("d", **{**LORA, "target_modules": ["query", "key"], "r": 2, "use_rslora": True})
+    for name in ("a", "b", "c", "d"):
+        randomise(handle, name, ord(name))
+        handle.save(name, tmp_path / name)
+    found, jobs = {}, []
+    for name, (weights, method, ours, theirs) in WEIGHED.items():
+        torch.manual_seed(5)
+        handle.combine(name, weights, method, **ours)
+        found[name] = deltas(model, name)
+        jobs.append((name, weights, method, theirs))
+    handle.unload()
     model.save_pretrained(tmp_path / "base")
-    done = subprocess.run(
-        [python, "-c", PEER, tmp_path, str(methods).replace("'", '"')], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([python, "-c", PEER, tmp_path, json.dumps(jobs)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    for method in methods:
-        tensors = load_file(tmp_path / "peer" / method / "adapter_model.safetensors")
-        for key, value in found[method].items():
+    for name, layers in found.items():
+        tensors = load_file(tmp_path / "peer" / name / "adapter_model.safetensors")
+        assert len(tensors) == 2 * len(layers)
+        for key, value in layers.items():
             path = "base_model.model." + key.replace("/", ".")
-            theirs = tensors[f"{path}.lora_B.weight"] @ tensors[f"{path}.lora_A.weight"]
-            assert torch.allclose(value, theirs, atol=1e-5), (method, key)
+            made = tensors[f"{path}.lora_B.weight"] @ tensors[f"{path}.lora_A.weight"]
+            assert torch.allclose(value, made, atol=1e-5), (name, key)
 
 
 DARE = """
@@ -283,17 +311,25 @@ for case, strategy, more in json.loads(sys.argv[2]):
     model = BertAdapterModel.from_pretrained(root + "/base")
     for name in ("a", "b"):
         model.load_adapter(f"{root}/{case}/{name}", load_as=name, use_safetensors=True)
-    model.average_adapter("m", ["a", "b"], [0.7, 0.6], combine_strategy=strategy, **more)
+    weights = json.loads(sys.argv[3])
+    model.average_adapter("m", list(weights), list(weights.values()), combine_strategy=strategy, **more)
     model.save_adapter(f"{root}/{case}/{strategy}", "m")
 """
+LINEAR = {"linear": "linear"}
 # What is added up, the peer's strategies for it, and adpm's word for each.
 AVERAGED: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
-    "pfeiffer": ({"config": "pfeiffer", "scaling": "learned"}, {"linear": "linear"}),
-    "compacter": ({"config": "compacter", "reduction_factor": 4}, {"linear": "linear"}),
-    "prefix": ({"config": "prefix_tuning_flat", "prefix_length": 4}, {"linear": "linear"}),
-    "prompt": ({"config": "prompt_tuning", "prompt_length": 4}, {"linear": "linear"}),
-    "ia3": ({"config": "ia3"}, {"linear": "linear"}),
-    "loreft": ({"config": "loreft"}, {"linear": "linear"}),
+    "pfeiffer": ({"config": "pfeiffer", "scaling": "learned"}, LINEAR),
+    "norms": ({"config": "houlsby", "ln_before": True, "ln_after": True, "non_linearity": "prelu"}, LINEAR),
+    "gates": ({"config": "scaled_par_bn", "scaling": "channel", "use_gating": True}, LINEAR),
+    "compacter": ({"config": "compacter", "reduction_factor": 4}, LINEAR),
+    "prefix": ({"config": "prefix_tuning_flat", "prefix_length": 4, "use_gating": True}, LINEAR),
+    "prefix-net": ({"config": "prefix_tuning", "prefix_length": 4, "bottleneck_size": 8}, LINEAR),
+    "prompt": ({"config": "prompt_tuning", "prompt_length": 4}, LINEAR),
+    "union": ({"config": "unipelt"}, LINEAR),
+    "ia3": ({"config": "ia3"}, LINEAR),
+    "dora": ({"config": "dora"}, LINEAR),
+    "gated-lora": ({"config": "lora", "use_gating": True}, LINEAR),
+    "loreft": ({"config": "loreft"}, LINEAR),
     "lora": (
         {"config": "lora", "r": 4, "alpha": 4},
         {"linear": "linear", "lora_linear_only_negate_b": "negate_b", "lora_delta_w_svd": "svd"},
@@ -301,34 +337,46 @@ AVERAGED: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 }
 
 
+def averages(
+    directory: Path,
+    averaged: dict[str, tuple[dict[str, Any], dict[str, str]]],
+    weights: dict[str, float],
+    *,
+    normalised: bool = False,
+) -> Iterator[tuple[str, str, dict[str, torch.Tensor], dict[str, torch.Tensor]]]:
+    """Each case and strategy of ``averaged`` with the tensors that adpm makes and the peer's."""
+    total = sum(weights.values()) if normalised else 1.0
+    jobs = []
+    for case, (settings, strategies) in averaged.items():
+        model = make()
+        handle = adpm.attach(model)
+        for name in weights:
+            handle.add(name, **settings)
+            randomise(handle, name, ord(name))
+            pair = {key: value for key, value in handle.adapters["a"].state_dict().items() if key.startswith(PAIR)}
+            handle.adapters[name].load_state_dict(pair, strict=False)
+            handle.save(name, directory / case / name)
+        for strategy, method in strategies.items():
+            more: dict[str, Any] = {} if method != "svd" else {"rank": 6}
+            handle.combine(strategy, {name: weight / total for name, weight in weights.items()}, method, **more)
+            handle.save(strategy, directory / case / f"ours-{strategy}")
+            jobs.append((case, strategy, {"normalize_weights": normalised} | ({"svd_rank": 6} if more else {})))
+        handle.unload()
+        model.save_pretrained(directory / "base")
+    command = [peer("ADPM_ADAPTERHUB_PYTHON"), "-c", AVERAGE, directory, json.dumps(jobs), json.dumps(weights)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for case, strategy, _ in jobs:
+        theirs = torch.load(directory / case / strategy / "pytorch_adapter.bin")
+        found = load_file(directory / case / f"ours-{strategy}" / "adapter.safetensors")
+        yield case, strategy, {key.replace(f".{strategy}.", ".m."): value for key, value in found.items()}, theirs
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("normalised", [False, True])
 def test_adapterhub_gives_the_same(tmp_path: Path, *, normalised: bool) -> None:
-    python = peer("ADPM_ADAPTERHUB_PYTHON")
-    total = 1.3 if normalised else 1.0
-    jobs = []
-    for case, (settings, strategies) in AVERAGED.items():
-        model = make()
-        adpm.attach(model)
-        for name in ("a", "b"):
-            model.adpm.add(name, **settings)
-            randomise(model.adpm, name, ord(name))
-            model.adpm.save(name, tmp_path / case / name)
-        for strategy, method in strategies.items():
-            more: dict[str, Any] = {} if method != "svd" else {"rank": 6}
-            model.adpm.combine(strategy, {"a": 0.7 / total, "b": 0.6 / total}, method, **more)
-            model.adpm.save(strategy, tmp_path / case / f"ours-{strategy}")
-            jobs.append((case, strategy, {"normalize_weights": normalised} | ({"svd_rank": 6} if more else {})))
-        model.adpm.unload()
-        model.save_pretrained(tmp_path / "base")
-    done = subprocess.run(
-        [python, "-c", AVERAGE, tmp_path, json.dumps(jobs)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    for case, strategy, _ in jobs:
-        theirs = torch.load(tmp_path / case / strategy / "pytorch_adapter.bin")
-        found = load_file(tmp_path / case / f"ours-{strategy}" / "adapter.safetensors")
-        ours = {key.replace(f".{strategy}.", ".m."): value for key, value in found.items()}
+    weights = {"a": 0.7, "b": 0.6 if normalised else -0.4}
+    for _, strategy, ours, theirs in averages(tmp_path, AVERAGED, weights, normalised=normalised):
         assert ours.keys() <= theirs.keys()  # the peer writes shared tensors once a layer
         for key, value in ours.items():
             if strategy != "lora_delta_w_svd":
@@ -336,6 +384,31 @@ def test_adapterhub_gives_the_same(tmp_path: Path, *, normalised: bool) -> None:
             elif key.endswith("lora_B"):
                 other = key.removesuffix("B") + "A"
                 assert torch.allclose(value @ ours[other], theirs[key] @ theirs[other], atol=1e-5), key
+
+
+@pytest.mark.slow
+def test_what_adapterhub_s_averages_leave_out(tmp_path: Path) -> None:
+    """What decision 0017 says of the peer: it makes no invertible block, scales VeRA's pair and not LoRA's products."""
+    weights = {"a": 0.7, "b": -0.4}
+    cases: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+        "inverse": ({"config": "pfeiffer+inv"}, LINEAR),
+        "vera": ({"config": "vera"}, LINEAR),
+        "lora": ({"config": "lora", "r": 4, "alpha": 8}, {"lora_delta_w_svd": "svd"}),
+    }
+    for case, _, ours, theirs in averages(tmp_path, cases, weights):
+        blocks = {key for key in ours if "invertible_adapters" in key}
+        assert theirs.keys() == ours.keys() - blocks
+        assert bool(blocks) == (case == "inverse")
+        for key, made in theirs.items():
+            if case != "lora":
+                expected = ours[key] * sum(weights.values()) if "shared_parameters" in key else ours[key]
+                assert torch.allclose(made, expected, atol=1e-6), key
+            elif key.endswith("lora_B"):
+                other = key.removesuffix("B") + "A"
+                assert torch.allclose(made @ theirs[other] * 2, ours[key] @ ours[other], atol=1e-5), key
+    unshared = {"unshared": ({"config": "compacter", "reduction_factor": 4, "shared_phm_rule": False}, LINEAR)}
+    with pytest.raises(AssertionError, match="not found in shared parameters"):
+        list(averages(tmp_path / "unshared", unshared, weights))
 
 
 def test_families_merge() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from adpm.formats.pickles import unpickle
 from adpm.runtime.activations import ACTIVATIONS
 from adpm.runtime.identity import identify
 from adpm.runtime.unpickle import REFUSED, _convert
+from tests.parity.peers.small import SMALL, model_inputs
 from tests.runtime.models import make, outputs, randomise
 
 Tensors = dict[str, torch.Tensor]
@@ -400,3 +402,50 @@ def test_lora_from_before_1_1_0_had_alpha_equal_to_r(tmp_path: Path) -> None:
 
 def test_every_activation_has_its_function() -> None:
     assert ACTIVATIONS.keys() == ACTIVATION_WEIGHTS.keys()
+
+
+# The feed-forward's first layer in transformers 4 and 5: as a target, and in a tensor's name.
+RENAMED = {
+    "vit": (("intermediate.dense", "encoder.layer.{}.intermediate.dense"), ("fc1", "layers.{}.mlp.fc1")),
+    "beit": (("intermediate.dense", "encoder.layer.{}.intermediate.dense"), ("fc1", "layers.{}.mlp.fc1")),
+    "clip_text_model": (("fc1", "text_model.encoder.layers.{}.mlp.fc1"), ("fc1", "encoder.layers.{}.mlp.fc1")),
+}
+
+
+@pytest.mark.parametrize("pattern", [False, True])
+@pytest.mark.parametrize("family", RENAMED)
+def test_a_file_from_before_modules_were_renamed(family: str, tmp_path: Path, *, pattern: bool) -> None:
+    """And one from after, where this is the older release: what it targets is what it was trained on."""
+    torch.manual_seed(0)
+    model = SMALL[family].model()
+    handle = adpm.attach(model)
+    ours, theirs = RENAMED[family][:: 1 if ours_is_four(family, model) else -1]
+    handle.add("x", "peft_lora", target_modules=[ours[1].format(layer) for layer in (0, 1)], rank_pattern={r"1\..*": 2})
+    randomise(handle, "x")
+    handle.save("x", tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    for layer in (0, 1):
+        tensors = {name.replace(ours[1].format(layer), theirs[1].format(layer)): t for name, t in tensors.items()}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    whole = re.escape(theirs[1]).replace(r"\{\}", r"\d")
+    config["target_modules"] = whole if pattern else [theirs[1].split(".{}.")[1]]
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    handle.read(tmp_path, name="y")
+    inputs = model_inputs(SMALL[family].kind)
+    found = []
+    for name in (None, "x", "y", "stack(x, y)"):
+        with handle.using(name), torch.no_grad():
+            found.append(model(**inputs).last_hidden_state)
+    assert torch.equal(found[1], found[2])
+    assert not torch.allclose(found[0], found[1], atol=1e-3)
+    assert not torch.allclose(found[1], found[3], atol=1e-3)
+    handle.save("y", tmp_path / "again")
+    assert load_file(tmp_path / "again" / "adapter_model.safetensors").keys() == tensors.keys()
+    handle.merge("y")
+    with torch.no_grad():
+        assert torch.allclose(model(**inputs).last_hidden_state, found[1], atol=1e-5)
+
+
+def ours_is_four(family: str, model: Any) -> bool:
+    return any(name == RENAMED[family][0][1].format(0) for name, _ in model.named_modules())

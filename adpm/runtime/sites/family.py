@@ -121,7 +121,8 @@ class Family:
     """One model family. Layers are counted through all ``stacks`` that the model has, in their order.
 
     ``base`` is where the base is in a model with a head, and the prefix in AdapterHub's files; None: as transformers
-    says. ``pooled``: whether the base model's outputs have a pooler's in second place.
+    says. ``pooled``: whether the base model's outputs have a pooler's in second place. ``renamed``: pairs of what
+    transformers 4 and 5 call a module of the base and those below it, ``#`` for a number; the first that fits counts.
     """
 
     model_type: str
@@ -130,6 +131,7 @@ class Family:
     stacks: tuple[Stack, ...]
     pooled: bool = False
     base: str | None = None
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 def norm(name: SubLayerName, hidden: str, residual: Tap, layer_norm: str, adapters: str) -> SubLayer:

@@ -28,6 +28,11 @@ _FILES: Final = {
     "mlp.fc1": "intermediate.dense",
     "mlp.fc2": "output.dense",
 }
+_RENAMED: Final = (
+    *((f"encoder.layer.#.{four}", f"layers.#.{five}") for five, four in _FILES.items() if "." in five),
+    ("encoder.layer.#.attention.attention", "layers.#.attention"),
+    ("encoder.layer", "layers"),
+)
 VIT: Final = Family(
     model_type="vit",
     adapterhub_class="ViTAdapterModel",
@@ -45,6 +50,7 @@ VIT: Final = Family(
         ),
     ),
     pooled=True,
+    renamed=_RENAMED,
 )
 
 
@@ -56,6 +62,10 @@ def _by_turns(name: SubLayerName, layer_norm: str, adapters: str) -> SubLayer:
 BEIT: Final = replace(
     VIT,
     model_type="beit",
+    renamed=(
+        ("encoder.layer.#.attention.attention.relative_position_bias", "layers.#.relative_position_bias"),
+        *_RENAMED,
+    ),
     embeddings=Embeddings(("embeddings",), invertible=False, prompts=False),
     adapterhub_class="BeitAdapterModel",
     stacks=(
@@ -103,7 +113,11 @@ CLIP: Final = Family(
     base="clip",
 )
 CLIP_TEXT: Final = replace(
-    CLIP, model_type="clip_text_model", adapterhub_class="CLIPTextModel", stacks=(_tower("text_model", ""),)
+    CLIP,
+    model_type="clip_text_model",
+    adapterhub_class="CLIPTextModel",
+    stacks=(_tower("text_model", ""),),
+    renamed=(("text_model", ""),),
 )
 CLIP_VISION: Final = replace(
     CLIP,
@@ -111,4 +125,5 @@ CLIP_VISION: Final = replace(
     adapterhub_class="CLIPVisionModel",
     embeddings=Embeddings(("vision_model.embeddings", "embeddings"), invertible=False),
     stacks=(_tower("vision_model", ""),),
+    renamed=(("vision_model", ""),),
 )

@@ -90,7 +90,8 @@ def composition(rng: random.Random, names: list[str], linear: bool) -> Any:
     return found if not isinstance(found, str) else ac.Stack(found, names[-1])
 
 
-def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
+def head_settings(rng: random.Random, kind: str, pooled: bool) -> dict[str, Any]:
+    """Random settings of a head of this type."""
     many = {
         "num_labels": rng.choice([2, 5]),
         "layers": rng.choice([1, 2, 3]),
@@ -98,19 +99,26 @@ def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
     }
     pool = {"use_pooler": pooled and rng.random() < 0.5}
     lm = {"layers": rng.choice([1, 2, 3]), "activation_function": rng.choice(["gelu", "relu", "tanh"])}
+    norms = {"layer_norm": rng.random() < 0.5, "bias": rng.random() < 0.5}
     types: dict[str, dict[str, Any]] = {
         "classification": {**many, **pool, "num_labels": rng.choice([1, 2, 5]), "bias": rng.random() < 0.8},
         "multilabel_classification": {**many, **pool},
+        "image_classification": {**many, **pool, "multilabel": rng.random() < 0.5},
         "tagging": many,
         "question_answering": {**many, "num_labels": 2},
         "multiple_choice": {**{k: v for k, v in many.items() if k != "num_labels"}, **pool, "num_choices": 2},
         "dependency_parsing": {"num_labels": 3},
         "masked_lm": lm,
-        "causal_lm": {**lm, "layer_norm": rng.random() < 0.5, "bias": rng.random() < 0.5},
+        "causal_lm": {**lm, **norms},
+        "seq2seq_lm": {**lm, **norms},
     }
-    kinds = [kind for kind in model.head_types if kind in types]
-    kind = rng.choice(kinds)
-    model.add_prediction_head_from_config(name, {"head_type": kind, **types[kind]}, overwrite_ok=True)
+    return types[kind]
+
+
+def add_head(model: Any, name: str, rng: random.Random, pooled: bool) -> None:
+    kind = rng.choice([kind for kind in model.head_types if kind not in ("image_classification", "seq2seq_lm")])
+    settings = head_settings(rng, kind, pooled)
+    model.add_prediction_head_from_config(name, {"head_type": kind, **settings}, overwrite_ok=True)
 
 
 def three_prefixes(rng: random.Random) -> list[Any]:

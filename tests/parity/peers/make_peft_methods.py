@@ -183,8 +183,9 @@ def discover(family: str, rng: random.Random, method: str) -> str:
     there = [word for word in wanted if hasattr(transformers, small.word + word)]
     if not there:
         raise ValueError(f"no {family} does that")
-    # A pair's classifier wants one end-of-text token in each text.
-    suffix = rng.choice([word for word in there if small.kind != "pair" or word != "ForSequenceClassification"])
+    # A pair's classifier wants one end-of-text token in each text, and half a pair no second text.
+    alone = ("ForSequenceClassification", "ForTokenClassification", "ForCausalLM") if small.kind == "pair" else ()
+    suffix = rng.choice([word for word in there if word not in alone])
     model = small.model(suffix)
     inside = [
         (name, module) for name, module in model.named_modules() if any(part.isdigit() for part in name.split("."))

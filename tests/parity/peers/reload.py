@@ -3,12 +3,13 @@
     ADAPTERHUB_OR_PEFT_PYTHON tests/parity/peers/reload.py DIR...
 
 Each ``DIR`` holds ``base/`` (a checkpoint), ``adapter/`` (what adpm saved), ``inputs.safetensors``,
-``outputs.safetensors`` (what adpm computed) and ``base_class.txt``. Prints a line for each: its name and the greatest
-difference, or what the peer says is wrong. Runs without adpm.
+``outputs.safetensors`` (what adpm computed), ``base_class.txt`` and ``labels.json`` (the label map that adpm shows).
+Prints a line for each: its name and the greatest difference, or what the peer says is wrong. Runs without adpm.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,17 @@ def adapterhub(directory: Path, base_class: str) -> Any:
     name = base_class.removesuffix("Model") + "AdapterModel"
     model = getattr(adapters, name).from_pretrained(directory / "base")
     with_head = (directory / "adapter" / "head_config.json").exists()
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     loaded = model.load_adapter(str(directory / "adapter"), with_head=with_head, use_safetensors=True)
+    changed = [n for n, p in model.named_parameters() if n in before and not torch.equal(p, before[n])]
+    if changed:
+        raise ValueError(f"loading it changes the base's {', '.join(changed)}")
     model.set_active_adapters(loaded)
     if with_head:
         model.active_head = loaded
+        labels = json.loads((directory / "labels.json").read_text("utf-8"))
+        if model.config.label2id not in (labels, None):
+            raise ValueError(f"the labels are {model.config.label2id}, and adpm's {labels}")
     return model
 
 

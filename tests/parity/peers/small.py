@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 import transformers
 
-__all__ = ["SMALL", "Small", "model_inputs", "randomise", "tensors_of"]
+__all__ = ["SMALL", "Small", "head_inputs", "model_inputs", "randomise", "tensors_of"]
 
 _ENCODER: Final[dict[str, Any]] = {
     "vocab_size": 50,
@@ -149,6 +149,17 @@ def model_inputs(kind: str, *, padded: bool = True, seed: int = 1) -> dict[str, 
     if kind == "sound":
         out["input_features"] = torch.randn(3, 8, 20, generator=generator)
     return out
+
+
+def head_inputs(kind: str, head: str, *, end: int | None, seed: int = 1) -> dict[str, torch.Tensor]:
+    """What a model with a head of the type ``head`` is given: ``end`` is the token that a text ends with."""
+    found = model_inputs(kind, seed=seed)
+    if head == "dependency_parsing":
+        found["word_starts"] = torch.tensor([[1, 2, 4, 7, 0, 0, 0, 0, 0]] * 3)
+    if kind == "pair" and "classification" in head:  # of the state at the end, where the decoder reads the same text
+        found["input_ids"][:, 5] = torch.tensor(end)
+        found["decoder_input_ids"] = found["input_ids"].roll(1, -1)
+    return found
 
 
 def randomise(module: torch.nn.Module, scale: float) -> None:
