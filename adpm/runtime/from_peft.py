@@ -13,9 +13,15 @@ from adpm.errors import AdapterError
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft_keys import PeftMethod
 from adpm.formats.peft_linear import (
+    PeftBeft,
     PeftBoft,
     PeftC3a,
+    PeftDeft,
+    PeftDelora,
     PeftFourier,
+    PeftGlora,
+    PeftGralora,
+    PeftHira,
     PeftHra,
     PeftIa3,
     PeftLnTuning,
@@ -23,9 +29,12 @@ from adpm.formats.peft_linear import (
     PeftLokr,
     PeftMiss,
     PeftOft,
+    PeftPeanut,
+    PeftPvera,
     PeftRandLora,
     PeftRoad,
     PeftShira,
+    PeftSupertuning,
     PeftTokens,
     PeftVbLora,
     PeftVera,
@@ -37,10 +46,16 @@ from adpm.runtime.from_peft_lora import lora_blueprints, token_blueprints
 from adpm.runtime.from_peft_prompts import virtual_blueprint
 from adpm.runtime.methods.adalora import AdaLoraPart
 from adpm.runtime.methods.adaption import adaption_blueprints
+from adpm.runtime.methods.beft import BeftPart
 from adpm.runtime.methods.boft import BoftPart
 from adpm.runtime.methods.c3a import C3aPart
+from adpm.runtime.methods.deft import DeftPart
+from adpm.runtime.methods.delora import DeloraPart
 from adpm.runtime.methods.fourier import FourierPart
 from adpm.runtime.methods.frozen import FrozenPart
+from adpm.runtime.methods.glora import GloraPart
+from adpm.runtime.methods.gralora import GraloraPart
+from adpm.runtime.methods.hira import HiraPart
 from adpm.runtime.methods.hra import HraPart
 from adpm.runtime.methods.ia3 import Ia3Part
 from adpm.runtime.methods.layer import MethodPart, Place, Tensors, weight_of
@@ -48,9 +63,12 @@ from adpm.runtime.methods.loha import LohaPart
 from adpm.runtime.methods.lokr import LokrPart
 from adpm.runtime.methods.miss import MissPart
 from adpm.runtime.methods.oft import OftPart
+from adpm.runtime.methods.peanut import PeanutPart
+from adpm.runtime.methods.pvera import PveraPart, pvera_pair_slots
 from adpm.runtime.methods.randlora import RandLoraPart, randlora_base_slots, start_randlora_bases
 from adpm.runtime.methods.road import RoadPart
 from adpm.runtime.methods.shira import ShiraPart
+from adpm.runtime.methods.supertuning import SupertuningPart
 from adpm.runtime.methods.tied import TiedModulePart, tie
 from adpm.runtime.methods.vblora import BANK, VbLoraPart, bank_slots, start_bank
 from adpm.runtime.methods.vera import PROJECTION, VeraPart, start_vera_pair, vera_pair_slots
@@ -68,18 +86,27 @@ MODULE: Final = "module"  # the last part of a whole module's key
 # What changes a linear layer by the class of its config, and what its layers share.
 _METHODS: Final[Mapping[type[PeftMethod], type[MethodPart]]] = {
     PeftAdaLora: AdaLoraPart,
+    PeftBeft: BeftPart,
     PeftBoft: BoftPart,
     PeftC3a: C3aPart,
+    PeftDeft: DeftPart,
+    PeftDelora: DeloraPart,
     PeftFourier: FourierPart,
+    PeftGlora: GloraPart,
+    PeftGralora: GraloraPart,
+    PeftHira: HiraPart,
     PeftHra: HraPart,
     PeftIa3: Ia3Part,
     PeftLoha: LohaPart,
     PeftLokr: LokrPart,
     PeftMiss: MissPart,
     PeftOft: OftPart,
+    PeftPeanut: PeanutPart,
+    PeftPvera: PveraPart,
     PeftRandLora: RandLoraPart,
     PeftRoad: RoadPart,
     PeftShira: ShiraPart,
+    PeftSupertuning: SupertuningPart,
     PeftVbLora: VbLoraPart,
     PeftVera: VeraPart,
 }
@@ -94,6 +121,7 @@ class _Shared:
 
 
 _SHARED: Final[Mapping[type[PeftMethod], _Shared]] = {
+    PeftPvera: _Shared(PROJECTION, pvera_pair_slots, start_vera_pair, FrozenPart),
     PeftRandLora: _Shared(PROJECTION, randlora_base_slots, start_randlora_bases, FrozenPart),
     PeftVbLora: _Shared(BANK, bank_slots, start_bank, Part),
     PeftVera: _Shared(PROJECTION, vera_pair_slots, start_vera_pair, FrozenPart),

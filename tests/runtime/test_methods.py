@@ -58,6 +58,18 @@ PEFT: dict[str, dict[str, Any]] = {
     "lora-kasa": {"kasa_config": {}, "r": 4},
     "lora-blocks": {"use_bdlora": {"target_modules_bd_b": ["query"], "nblocks": 4, "match_strict": False}, "r": 4},
     "lora-orthogonal": {"init_lora_weights": "orthogonal", "r": 4},
+    "beft": {},
+    "deft": {"r": 4, "alpha": 8},
+    "deft-para": {"r": 3, "para": True, "decomposition_method": "qr"},
+    "delora": {"r": 4, "lambda_pattern": {"query": 3}},
+    "glora": {"r": 3},
+    "glora-plain": {"config_A_B": "vector", "config_C": "none", "config_D_E": "vector"},
+    "gralora": {"r": 4, "hybrid_r": 3},
+    "hira": {"r": 4},
+    "peanut": {"r": 4, "depth": 2, "act_fn": "gelu"},
+    "pvera": {"r": 8, "save_projection": False},
+    "supertuning": {"sparsity": 0.9, "r": 3},
+    "supertuning-found": {"sparsity": 0.8, "select_top": False, "save_precomputed_indices": False},
     "prompt_tuning": {"num_virtual_tokens": 4},
     "prefix_tuning": {"num_virtual_tokens": 4},
 }
@@ -157,7 +169,20 @@ def test_a_new_one_does_what_the_peer_s_does(name: str, settings: dict[str, Any]
     model = with_adapter(name, settings)
     model.adpm.activate("x")
     found = outputs(model)
-    words = ("fourier", "c3a", "vblora", "prompt", "prefix", "reft", "mam", "unipelt", "hra-orthogonal", "plus", "kasa")
+    words = (
+        "fourier",
+        "c3a",
+        "vblora",
+        "prompt",
+        "prefix",
+        "reft",
+        "mam",
+        "unipelt",
+        "hra-orthogonal",
+        "plus",
+        "kasa",
+        "para",
+    )
     assert (far(found, bare) > 1e-4) == any(word in name for word in words)
 
 
@@ -187,6 +212,7 @@ def test_a_method_that_does_not_fit_says_where() -> None:
         ({"config": "peft_road", "group_size": 5}, "group_size 5"),
         ({"config": "peft_shira", "r": 60}, "fewer than"),
         ({"config": "peft_fourierft", "n_frequency": 9999}, "fewer than"),
+        ({"config": "peft_gralora", "r": 5, "gralora_k": 5}, "gralora_k = 5"),
     )
     for settings, word in cases:
         with pytest.raises(AdapterError) as error:

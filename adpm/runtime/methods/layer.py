@@ -156,14 +156,17 @@ class MethodPart(LayerPart):
 
 
 class DeltaPart(MethodPart):
-    """y + x D^T, with D: out x in made from the adapter's tensors, and of W where a method says so."""
+    """y + drop(x) D^T, with D: out x in made from the adapter's tensors, and of W where a method says so."""
+
+    dropout: float = 0.0
 
     def delta(self, weight: Tensor) -> Tensor:
         """D; ``weight`` is the layer's, out x in."""
         raise NotImplementedError
 
     def after(self, seen: Seen, output: Tensor) -> Tensor:
-        return output + product(seen.layer, seen.x, self.delta(weight_of(seen.layer)).to(seen.x.dtype))
+        x = functional.dropout(seen.x, self.dropout) if self.dropout and self.training else seen.x
+        return output + product(seen.layer, x, self.delta(weight_of(seen.layer)).to(x.dtype))
 
     def fold_output(self, weight: Tensor, bias: Tensor | None) -> Folded:
         return weight + self.delta(weight).to(weight.dtype), bias

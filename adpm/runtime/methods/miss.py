@@ -30,7 +30,7 @@ class MissPart(DeltaPart):
     def setup(self, config: PeftMethod) -> None:
         config = cast("PeftMiss", config)
         self.variant = config.init_weights
-        self.dropout = config.miss_dropout
+        self.dropout = 0.0 if self.variant == "bat" else config.miss_dropout  # as the peer
 
     @classmethod
     def slots(cls, config: PeftMethod, place: Place) -> tuple[Slot, ...]:

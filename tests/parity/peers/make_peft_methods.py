@@ -424,6 +424,91 @@ def block_diagonal(rng: random.Random, family: str) -> Any:
     return peft.LoraConfig(target_modules=names, r=8, use_bdlora=blocks)
 
 
+def beft(rng: random.Random, family: str) -> Any:
+    return peft.BeftConfig(target_modules=targets(rng, family))
+
+
+def deft(rng: random.Random, family: str) -> Any:
+    return peft.DeftConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([1, 3, 4]),
+        alpha=rng.choice([None, 2, 8]),
+        decomposition_method=rng.choice(["relu", "qr"]),
+        para=rng.random() < 0.3,
+        bias=rng.choice(["none", "none", "all", "deft_only"]),
+    )
+
+
+def delora(rng: random.Random, family: str) -> Any:
+    names = targets(rng, family)
+    return peft.DeloraConfig(
+        target_modules=names,
+        r=rng.choice([1, 3, 8]),
+        rank_pattern=rng.choice([{}, {names[0]: 5}]),
+        delora_lambda=rng.choice([3, 15]),
+        lambda_pattern=rng.choice([{}, {names[-1]: 8}]),
+        bias=rng.choice(["none", "all", "delora_only"]),
+    )
+
+
+def glora(rng: random.Random, family: str) -> Any:
+    return peft.GloraConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([1, 3]),
+        config_A_B=rng.choice(["lora", "vector", "constant", "none"]),
+        config_C=rng.choice(["lora", "vector", "none"]),
+        config_D_E=rng.choice(["vector", "constant", "none"]),
+        bias=rng.choice(["none", "all", "glora_only"]),
+    )
+
+
+def gralora(rng: random.Random, family: str) -> Any:
+    blocks = rng.choice([1, 2, 4])
+    return peft.GraloraConfig(
+        target_modules=targets(rng, family),
+        r=blocks * rng.choice([1, 2]),
+        gralora_k=blocks,
+        hybrid_r=rng.choice([0, 3]),
+        alpha=rng.choice([4, 16]),
+        bias=rng.choice(["none", "all", "gralora_only"]),
+    )
+
+
+def hira(rng: random.Random, family: str) -> Any:
+    names = targets(rng, family)
+    return peft.HiraConfig(target_modules=names, r=rng.choice([1, 4]), rank_pattern=rng.choice([{}, {names[0]: 3}]))
+
+
+def peanut(rng: random.Random, family: str) -> Any:
+    return peft.PeanutConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([2, 5]),
+        depth=rng.choice([0, 1, 3]),
+        act_fn=rng.choice(["relu", "gelu", "tanh", "silu"]),
+        scaling=rng.choice([1.0, 2.5]),
+    )
+
+
+def pvera(rng: random.Random, family: str) -> Any:
+    return peft.PveraConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([3, 8]),
+        projection_prng_key=rng.choice([0, 5]),
+        save_projection=rng.random() < 0.5,
+        bias=rng.choice(["none", "all", "pvera_only"]),
+    )
+
+
+def supertuning(rng: random.Random, family: str) -> Any:
+    return peft.SupertuningConfig(
+        target_modules=targets(rng, family),
+        sparsity=rng.choice([0.5, 0.9]),
+        select_top=rng.random() < 0.5,
+        save_precomputed_indices=rng.random() < 0.6,
+        **rng.choice([{}, {"r": 2}, {"r": 4, "lora_alpha": 6}]),
+    )
+
+
 def prompt(rng: random.Random, family: str) -> Any:
     return peft.PromptTuningConfig(task_type=TASKS[family], num_virtual_tokens=rng.choice([2, 5]))
 
@@ -511,6 +596,15 @@ METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "lora": (lora, (*_ALL, "vit")),
     "kasa": (kasa, _LINEAR),
     "block_diagonal": (block_diagonal, _ALL),
+    "beft": (beft, _LINEAR),
+    "deft": (deft, _ALL),
+    "delora": (delora, _LINEAR),
+    "glora": (glora, _LINEAR),
+    "gralora": (gralora, _ALL),
+    "hira": (hira, _ALL),
+    "peanut": (peanut, _LINEAR),
+    "pvera": (pvera, _ALL),
+    "supertuning": (supertuning, _LINEAR),
     "prompt_tuning": (prompt, _ALL),
     "p_tuning": (p_tuning, _ALL),
     "prefix_tuning": (prefix, _ALL),
