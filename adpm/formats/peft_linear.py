@@ -379,7 +379,7 @@ class PeftHira(PeftMethod):
 
     def as_stored(self, shapes: Mapping[str, tuple[int, ...]]) -> Self:
         """Without the pattern where the peer did not follow it, as it does for a model's second adapter only."""
-        ranks = {shape[0] for name, shape in shapes.items() if name.endswith(".hira_A") and shape}
+        ranks = {shape[0] for name, shape in shapes.items() if name.endswith(("hira_A", "embedding_A")) and shape}
         return replace(self, rank_pattern=()) if ranks == {self.r} else self
 
 

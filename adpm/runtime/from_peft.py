@@ -195,7 +195,7 @@ def _method(config: PeftMethod, targets: Iterable[str], anatomy: Anatomy) -> Ite
 def _place(config: PeftMethod, anatomy: Anatomy, name: str) -> Place:
     module = anatomy.modules[name]
     sizes, convolved = features(module), _METHODS[type(config)].CONVOLVED
-    if isinstance(module, nn.Embedding) and isinstance(config, PeftOft):
+    if isinstance(module, nn.Embedding) and isinstance(config, PeftHira | PeftOft):
         sizes = module.num_embeddings, module.embedding_dim
     if sizes is None and type(module) in convolved:
         rows, columns = weight_of(module).shape

@@ -171,8 +171,11 @@ SUFFIXES = (
 )
 WRITERS = {"ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM", "ForConditionalGeneration": "SEQ_2_SEQ_LM"}
 FEEDS = ("down_proj", "wo", "wo_proj", "fc2", "fc_out", "lin2", "c_proj", "output.dense", "Wo", "ffn_output")
-CONVOLVED = ("lora", "lora_options", "loha", "lokr", "oft", "boft", "hra", "ia3", "adalora")
-TOGETHER = ("lora_options", "ia3", "loha", "lokr", "oft", "boft", "hra", "fourierft", "miss", "shira", "road")
+CONVOLVED = ("lora", "lora_options", "loha", "lokr", "oft", "boft", "hra", "ia3", "adalora", "hira")
+TOGETHER = (
+    *("lora_options", "ia3", "loha", "lokr", "oft", "boft", "hra", "fourierft", "miss", "shira", "road"),
+    *("beft", "deft", "delora", "glora", "gralora", "hira", "peanut", "supertuning"),
+)
 ONLY = {"adaption_prompt": ("ForCausalLM", "LMHeadModel"), "alora": ("ForCausalLM", "LMHeadModel")}
 
 
@@ -475,7 +478,9 @@ def gralora(rng: random.Random, family: str) -> Any:
 
 
 def hira(rng: random.Random, family: str) -> Any:
-    names = targets(rng, family)
+    names, embedding = targets(rng, family), FAMILIES[family][6]
+    if embedding and rng.random() < 0.4:
+        names.append(embedding)
     return peft.HiraConfig(target_modules=names, r=rng.choice([1, 4]), rank_pattern=rng.choice([{}, {names[0]: 3}]))
 
 
