@@ -222,6 +222,26 @@ def test_a_method_that_does_not_fit_says_where() -> None:
     assert handle.names == ()
 
 
+def test_hira_s_ranks_are_those_in_the_file(tmp_path: Path) -> None:
+    """The peer follows ``rank_pattern`` only where another adapter is there already."""
+    handle = adpm.attach(make())
+    for name, pattern in (("plain", {}), ("patterned", {"query": 2})):
+        handle.add(name, "peft_hira", target_modules=["query", "value"], r=4, rank_pattern=pattern)
+        handle.save(name, tmp_path / name)
+        path = tmp_path / name / "adapter_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "rank_pattern": {"query": 2}}), "utf-8")
+        handle.read(tmp_path / name, f"{name}-again")
+        first, second = (handle.adapters[key].state_dict() for key in (name, f"{name}-again"))
+        assert all(torch.equal(first[key], second[key]) for key in first.keys() | second.keys())
+
+
+def test_what_is_random_at_inference_is_refused() -> None:
+    with pytest.raises(AdapterError) as error:
+        adpm.attach(make()).add("x", "peft_pvera", target_modules=["query"], sample_at_inference=True)
+    assert error.value.code == "method-unsupported"
+    assert "sample_at_inference" in str(error.value)
+
+
 def test_settings_are_read_strictly() -> None:
     handle = adpm.attach(make())
     wrong: list[dict[str, Any]] = [
