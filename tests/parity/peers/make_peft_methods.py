@@ -674,6 +674,8 @@ def fixture(out: Path, number: int, method: str, rng: random.Random, *, everywhe
         # In the peer IA3 scales inputs or outputs as the first adapter has it, whatever the second's config says.
         second = config if method == "ia3" else vary(draw(rng, family), rng, base)
         active, rows = companion(model, second, len(next(iter(inputs.values()))), rng)
+        if rows and {getattr(one, "bias", "none") for one in (config, second)} != {"none"}:
+            raise ValueError("an adapter's biases are those of all rows, other adapters' and the base's too")
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             noise = torch.randn_like(parameter) * 0.2
