@@ -30,15 +30,19 @@ __all__ = [
 class Slot:
     """One tensor: ``name`` in the runtime's module, ``file`` below the adapter's prefix in the peer's file.
 
-    ``aliases`` are further names under which the peer's pickles repeat the same tensor. ``whole``: it holds whole
-    numbers, which are never trained.
+    ``aliases`` are further names under which the peer's pickles repeat the same tensor. ``below``: it holds whole
+    numbers, which are never trained, from 0 to below this, or below one of these in each row.
     """
 
     name: str
     file: str
     shape: tuple[int, ...]
     aliases: tuple[str, ...] = ()
-    whole: bool = False
+    below: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.below)
 
 
 def width(hidden: int, factor: float) -> int:

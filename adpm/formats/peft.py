@@ -14,9 +14,15 @@ from adpm.errors import AdapterError
 from adpm.formats.json import open_json, pretty
 from adpm.formats.peft_keys import PeftMethod
 from adpm.formats.peft_linear import (
+    PeftBeft,
     PeftBoft,
     PeftC3a,
+    PeftDeft,
+    PeftDelora,
     PeftFourier,
+    PeftGlora,
+    PeftGralora,
+    PeftHira,
     PeftHra,
     PeftIa3,
     PeftLnTuning,
@@ -24,9 +30,12 @@ from adpm.formats.peft_linear import (
     PeftLokr,
     PeftMiss,
     PeftOft,
+    PeftPeanut,
+    PeftPvera,
     PeftRandLora,
     PeftRoad,
     PeftShira,
+    PeftSupertuning,
     PeftTokens,
     PeftVbLora,
     PeftVera,
@@ -47,9 +56,15 @@ PEFT_METHODS: Final[Mapping[str, type[PeftMethod]]] = {
         PeftLora,
         PeftAdaLora,
         PeftAdaption,
+        PeftBeft,
         PeftBoft,
         PeftC3a,
+        PeftDeft,
+        PeftDelora,
         PeftFourier,
+        PeftGlora,
+        PeftGralora,
+        PeftHira,
         PeftHra,
         PeftIa3,
         PeftLnTuning,
@@ -57,12 +72,15 @@ PEFT_METHODS: Final[Mapping[str, type[PeftMethod]]] = {
         PeftLokr,
         PeftMiss,
         PeftOft,
+        PeftPeanut,
         PeftPrefix,
         PeftPrompt,
         PeftPromptEncoder,
+        PeftPvera,
         PeftRandLora,
         PeftRoad,
         PeftShira,
+        PeftSupertuning,
         PeftTokens,
         PeftVbLora,
         PeftVera,
@@ -74,10 +92,10 @@ def _refuse_unsupported(value: Mapping[str, object], source: str) -> None:
     kind = value.get("peft_type")
     if isinstance(kind, str) and kind not in PEFT_METHODS:
         raise _unsupported(source, f"the method {kind}")
+    for key in PEFT_METHODS[kind].REFUSED if isinstance(kind, str) else ():
+        if value.get(key):
+            raise _unsupported(source, f"the method {kind} with {key}")
     if kind == PeftLora.KIND:
-        for key in PeftLora.REFUSED:
-            if value.get(key):
-                raise _unsupported(source, f"LoRA with {key}")
         start = value.get("init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
             raise AdapterError(

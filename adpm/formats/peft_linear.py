@@ -9,14 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
-from adpm.formats.adapterhub_keys import probability
+from adpm import limits
+from adpm.formats.adapterhub_keys import ACTIVATION_WEIGHTS, probability
 from adpm.formats.peft_keys import RANK, Names, PeftMethod, by_pattern, key, pattern_or_names, word_or_flag
 from adpm.formats.reader import Node, flag, integer, list_of, number, one_of
 
 __all__ = [
+    "PeftBeft",
     "PeftBoft",
     "PeftC3a",
+    "PeftDeft",
+    "PeftDelora",
     "PeftFourier",
+    "PeftGlora",
+    "PeftGralora",
+    "PeftHira",
     "PeftHra",
     "PeftIa3",
     "PeftLnTuning",
@@ -24,9 +31,12 @@ __all__ = [
     "PeftLokr",
     "PeftMiss",
     "PeftOft",
+    "PeftPeanut",
+    "PeftPvera",
     "PeftRandLora",
     "PeftRoad",
     "PeftShira",
+    "PeftSupertuning",
     "PeftTokens",
     "PeftVbLora",
     "PeftVera",
@@ -279,3 +289,147 @@ class PeftTokens(PeftMethod):
 
     token_indices: tuple[int, ...] = key(list_of(_COUNT), ())
     init_weights: bool = key(flag, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftBeft(PeftMethod):
+    """``BeftConfig``: a bias that is added to the layer's own."""
+
+    KIND: ClassVar[str] = "BEFT"
+    ABSENT: ClassVar[frozenset[str]] = _LAYERS | _BIAS | _FAN | {"exclude_modules"}
+
+    init_weights: bool = key(flag, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftDeft(PeftMethod):
+    """``DeftConfig``: with ``para`` a subspace is taken out and nothing put in."""
+
+    KIND: ClassVar[str] = "DEFT"
+
+    r: int = key(RANK, 8)
+    alpha: float | None = key(number, None)
+    decomposition_method: str = key(one_of("relu", "qr"), "relu")
+    init_scale: float = key(number, 1.0)
+    para: bool = key(flag, False)
+    deft_dropout: float = key(probability, 0.0)
+    init_weights: bool = key(flag, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftDelora(PeftMethod):
+    """``DeloraConfig``: ``delora_lambda`` bounds the change's norm where training starts."""
+
+    KIND: ClassVar[str] = "DELORA"
+    ABSENT: ClassVar[frozenset[str]] = _FAN
+
+    r: int = key(RANK, 8)
+    rank_pattern: tuple[tuple[str, int], ...] = key(by_pattern(RANK), ())
+    delora_lambda: float = key(number, 15)
+    lambda_pattern: tuple[tuple[str, float], ...] = key(by_pattern(number), ())
+    module_dropout: float = key(probability, 0.0)
+    init_weights: bool = key(flag, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftGlora(PeftMethod):
+    """``GloraConfig``: what kind of matrices A and B, C, and D and E are."""
+
+    KIND: ClassVar[str] = "GLORA"
+    ABSENT: ClassVar[frozenset[str]] = _LAYERS | _FAN | {"exclude_modules"}
+
+    r: int = key(RANK, 8)
+    config_A_B: str = key(one_of("lora", "vector", "constant", "none"), "lora")  # noqa: N815 - the peer's names
+    config_C: str = key(one_of("lora", "vector", "none"), "lora")  # noqa: N815
+    config_D_E: str = key(one_of("vector", "constant", "none"), "constant")  # noqa: N815
+    init_weights: bool = key(flag, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftGralora(PeftMethod):
+    """``GraloraConfig``: ``gralora_k`` blocks a side, and ``hybrid_r`` of an ordinary LoRA beside them."""
+
+    KIND: ClassVar[str] = "GRALORA"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"exclude_modules"})
+
+    r: int = key(RANK, 32)
+    hybrid_r: int = key(integer(0, limits.TENSOR_WIDTH), 0)
+    alpha: float = key(number, 64)
+    gralora_k: int = key(RANK, 2)
+    gralora_dropout: float = key(probability, 0.0)
+    init_weights: bool = key(flag, True)
+
+    def check(self, node: Node) -> None:
+        super().check(node)
+        if self.r % self.gralora_k:
+            node.document.report((*node.path, "r"), f"{self.r} is not divisible by gralora_k = {self.gralora_k}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftHira(PeftMethod):
+    """``HiraConfig``."""
+
+    KIND: ClassVar[str] = "HIRA"
+    ABSENT: ClassVar[frozenset[str]] = _BIAS
+
+    r: int = key(RANK, 32)
+    rank_pattern: tuple[tuple[str, int], ...] = key(by_pattern(RANK), ())
+    hira_dropout: float = key(probability, 0.0)
+    init_weights: bool | str = key(word_or_flag("gaussian"), True)
+
+    def as_stored(self, shapes: Mapping[str, tuple[int, ...]]) -> Self:
+        """Without the pattern where the peer did not follow it, as it does for a model's second adapter only."""
+        ranks = {shape[0] for name, shape in shapes.items() if name.endswith(("hira_A", "embedding_A")) and shape}
+        return replace(self, rank_pattern=()) if ranks == {self.r} else self
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftPeanut(PeftMethod):
+    """``PeanutConfig``: ``depth`` layers on each side of a small network that makes the change of the weight."""
+
+    KIND: ClassVar[str] = "PEANUT"
+    ABSENT: ClassVar[frozenset[str]] = _BIAS | _FAN
+
+    r: int = key(RANK, 32)
+    depth: int = key(integer(0, 1000), 0)
+    act_fn: str = key(one_of(*(word for word, weights in ACTIVATION_WEIGHTS.items() if not weights)), "relu")
+    scaling: float = key(number, 1.0)
+    init_weights: bool = key(flag, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftPvera(PeftMethod):
+    """``PveraConfig``: VeRA with a mean and a variance for each rank; only training draws from them here."""
+
+    KIND: ClassVar[str] = "PVERA"
+    IGNORED: ClassVar[frozenset[str]] = frozenset({"generator_seed"})
+    REFUSED: ClassVar[tuple[str, ...]] = ("sample_at_inference",)
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"exclude_modules"})
+
+    r: int = key(RANK, 256)
+    projection_prng_key: int = key(_SEED, 0)
+    save_projection: bool = key(flag, True)
+    pvera_dropout: float = key(probability, 0.0)
+    d_initial: float = key(number, 0.1)
+    init_weights: bool = key(flag, True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftSupertuning(PeftMethod):
+    """``SupertuningConfig``: with ``r`` a LoRA beside the few weights; ``lora_alpha`` is 2 r where none is given."""
+
+    KIND: ClassVar[str] = "SUPERTUNING"
+    ABSENT: ClassVar[frozenset[str]] = _LAYERS | _BIAS | _FAN | {"exclude_modules"}
+
+    sparsity: float = key(probability, 0.99)
+    select_top: bool = key(flag, True)
+    save_precomputed_indices: bool = key(flag, True)
+    r: int | None = key(RANK, None)
+    lora_alpha: float | None = key(number, None)
+    lora_dropout: float = key(probability, 0.0)
+    init_weights: bool = key(flag, True)
+
+    def check(self, node: Node) -> None:
+        super().check(node)
+        if self.r is None and self.lora_alpha is not None:
+            node.document.report((*node.path, "lora_alpha"), "is of a LoRA, and r is missing")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from torch import Generator, Tensor, nn
 
@@ -13,9 +13,15 @@ from adpm.errors import AdapterError
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft_keys import PeftMethod
 from adpm.formats.peft_linear import (
+    PeftBeft,
     PeftBoft,
     PeftC3a,
+    PeftDeft,
+    PeftDelora,
     PeftFourier,
+    PeftGlora,
+    PeftGralora,
+    PeftHira,
     PeftHra,
     PeftIa3,
     PeftLnTuning,
@@ -23,9 +29,12 @@ from adpm.formats.peft_linear import (
     PeftLokr,
     PeftMiss,
     PeftOft,
+    PeftPeanut,
+    PeftPvera,
     PeftRandLora,
     PeftRoad,
     PeftShira,
+    PeftSupertuning,
     PeftTokens,
     PeftVbLora,
     PeftVera,
@@ -37,20 +46,29 @@ from adpm.runtime.from_peft_lora import lora_blueprints, token_blueprints
 from adpm.runtime.from_peft_prompts import virtual_blueprint
 from adpm.runtime.methods.adalora import AdaLoraPart
 from adpm.runtime.methods.adaption import adaption_blueprints
+from adpm.runtime.methods.beft import BeftPart
 from adpm.runtime.methods.boft import BoftPart
 from adpm.runtime.methods.c3a import C3aPart
+from adpm.runtime.methods.deft import DeftPart
+from adpm.runtime.methods.delora import DeloraPart
 from adpm.runtime.methods.fourier import FourierPart
 from adpm.runtime.methods.frozen import FrozenPart
+from adpm.runtime.methods.glora import GloraPart
+from adpm.runtime.methods.gralora import GraloraPart
+from adpm.runtime.methods.hira import HiraPart
 from adpm.runtime.methods.hra import HraPart
 from adpm.runtime.methods.ia3 import Ia3Part
-from adpm.runtime.methods.layer import MethodPart, Place, Tensors
+from adpm.runtime.methods.layer import MethodPart, Place, Tensors, weight_of
 from adpm.runtime.methods.loha import LohaPart
 from adpm.runtime.methods.lokr import LokrPart
 from adpm.runtime.methods.miss import MissPart
 from adpm.runtime.methods.oft import OftPart
+from adpm.runtime.methods.peanut import PeanutPart
+from adpm.runtime.methods.pvera import PveraPart, pvera_pair_slots
 from adpm.runtime.methods.randlora import RandLoraPart, randlora_base_slots, start_randlora_bases
 from adpm.runtime.methods.road import RoadPart
 from adpm.runtime.methods.shira import ShiraPart
+from adpm.runtime.methods.supertuning import SupertuningPart
 from adpm.runtime.methods.tied import TiedModulePart, tie
 from adpm.runtime.methods.vblora import BANK, VbLoraPart, bank_slots, start_bank
 from adpm.runtime.methods.vera import PROJECTION, VeraPart, start_vera_pair, vera_pair_slots
@@ -68,18 +86,27 @@ MODULE: Final = "module"  # the last part of a whole module's key
 # What changes a linear layer by the class of its config, and what its layers share.
 _METHODS: Final[Mapping[type[PeftMethod], type[MethodPart]]] = {
     PeftAdaLora: AdaLoraPart,
+    PeftBeft: BeftPart,
     PeftBoft: BoftPart,
     PeftC3a: C3aPart,
+    PeftDeft: DeftPart,
+    PeftDelora: DeloraPart,
     PeftFourier: FourierPart,
+    PeftGlora: GloraPart,
+    PeftGralora: GraloraPart,
+    PeftHira: HiraPart,
     PeftHra: HraPart,
     PeftIa3: Ia3Part,
     PeftLoha: LohaPart,
     PeftLokr: LokrPart,
     PeftMiss: MissPart,
     PeftOft: OftPart,
+    PeftPeanut: PeanutPart,
+    PeftPvera: PveraPart,
     PeftRandLora: RandLoraPart,
     PeftRoad: RoadPart,
     PeftShira: ShiraPart,
+    PeftSupertuning: SupertuningPart,
     PeftVbLora: VbLoraPart,
     PeftVera: VeraPart,
 }
@@ -94,6 +121,7 @@ class _Shared:
 
 
 _SHARED: Final[Mapping[type[PeftMethod], _Shared]] = {
+    PeftPvera: _Shared(PROJECTION, pvera_pair_slots, start_vera_pair, FrozenPart),
     PeftRandLora: _Shared(PROJECTION, randlora_base_slots, start_randlora_bases, FrozenPart),
     PeftVbLora: _Shared(BANK, bank_slots, start_bank, Part),
     PeftVera: _Shared(PROJECTION, vera_pair_slots, start_vera_pair, FrozenPart),
@@ -126,6 +154,8 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
         out = [_module(anatomy.modules[name], name, f"{PREFIX}{name}.ln_tuning_layers.") for name in targets]
     else:
         out = list(_method(config, targets, anatomy))
+    files = {blueprint.file[0] for blueprint in out}
+    changed = [name for name in anatomy.modules if f"{PREFIX}{name}." in files]
     out += [_module(anatomy.modules[name], name, f"{below}{name}.") for name in saved]
     for name in tied:
         key = f"{input_embeddings(anatomy)}.{MODULE}".replace(".", "/")
@@ -133,8 +163,8 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
         build = partial(TiedModulePart, layer=name, original=original, key=key)
         out.append(replace(_module(original, name, f"{below}{name}."), build=build))
     if config.bias != "none":
-        biased = _biased(anatomy, saved) if config.bias == "all" else targets
-        out += [_bias(anatomy.modules[name], name, name in targets) for name in biased if _has_bias(anatomy, name)]
+        free = set(_biased(anatomy, [*saved, *tied]))
+        out += _biases(free if config.bias == "all" else set(changed), free, changed, anatomy)
     return tuple(out)
 
 
@@ -164,13 +194,17 @@ def _method(config: PeftMethod, targets: Iterable[str], anatomy: Anatomy) -> Ite
 
 def _place(config: PeftMethod, anatomy: Anatomy, name: str) -> Place:
     module = anatomy.modules[name]
-    sizes = features(module)
-    if isinstance(module, nn.Embedding) and isinstance(config, PeftOft):
+    sizes, convolved = features(module), _METHODS[type(config)].CONVOLVED
+    if isinstance(module, nn.Embedding) and isinstance(config, PeftHira | PeftOft):
         sizes = module.num_embeddings, module.embedding_dim
+    if sizes is None and type(module) in convolved:
+        rows, columns = weight_of(module).shape
+        return Place(name, module, columns, rows, tuple(cast("nn.Conv2d", module).kernel_size))
     if sizes is None:
+        where = " and ".join(["linear layers", *(kind.__name__ for kind in convolved)])
         raise AdapterError(
             "method-unsupported",
-            f"the adapter targets {name}, a {type(module).__name__}, and adpm runs {config.KIND} on linear layers only",
+            f"the adapter targets {name}, a {type(module).__name__}, and {config.KIND} is defined for {where} only",
         )
     return Place(name, module, *sizes)
 
@@ -198,18 +232,28 @@ def _biased(anatomy: Anatomy, saved: list[str]) -> Iterator[str]:
             yield name
 
 
-def _has_bias(anatomy: Anatomy, name: str) -> bool:
-    return isinstance(anatomy.modules[name]._parameters.get("bias"), Tensor)  # noqa: SLF001 - not a child module's
+def _biases(wanted: set[str], free: set[str], changed: list[str], anatomy: Anatomy) -> Iterator[Blueprint]:
+    """A part for each of the ``free`` modules that adds one of the biases of those ``wanted``.
 
-
-def _bias(module: nn.Module, name: str, targeted: bool) -> Blueprint:
-    bias = module.bias
-    if not isinstance(bias, Tensor):
-        raise TypeError("only modules with a bias come here")
-    return Blueprint(
-        key=f"{name}.{BIAS}".replace(".", "/"),
-        file=(f"{PREFIX}{name}.{'base_layer.' if targeted else ''}", ""),
-        slots=(Slot("bias", "bias", tuple(bias.shape)),),
-        build=partial(BiasPart, layer=name),
-        start=partial(_copy, module),
-    )
+    Modules may share a bias: replicas all add it, and of an output layer and what that is in the layer does. A file has
+    it below ``base_layer`` where any adapter of the model that was saved changes the module.
+    """
+    owners: dict[Tensor, list[str]] = {}
+    for name, module in anatomy.modules.items():
+        own = module._parameters.get("bias")  # noqa: SLF001 - not a child module's
+        if name and own is not None:
+            owners.setdefault(own, []).append(name)
+    for bias, sharing in owners.items():
+        if wanted.isdisjoint(sharing):
+            continue
+        adding = [name for name in sharing if "weight" in anatomy.modules[name]._parameters] or sharing  # noqa: SLF001 - as above
+        paths = [f"{name}{below}.bias" for name in sharing for below in ("", ".base_layer")]
+        for name in filter(free.__contains__, adding):
+            file = f"{name}.{'base_layer.' if name in changed else ''}bias"
+            yield Blueprint(
+                key=f"{name}.{BIAS}".replace(".", "/"),
+                file=(PREFIX, ""),
+                slots=(Slot("bias", file, tuple(bias.shape), tuple(path for path in paths if path != file)),),
+                build=partial(BiasPart, layer=name),
+                start=partial(_copy, anatomy.modules[name]),
+            )

@@ -15,8 +15,9 @@ from adpm.formats.peft_lora import BlockDiagonal, PeftLora, Tokens
 from adpm.runtime.anatomy import Anatomy, features
 from adpm.runtime.methods.activated import INVOCATION, ActivatedPart, InvocationPart
 from adpm.runtime.methods.block_diagonal import BlockDiagonalPart
-from adpm.runtime.methods.conv import CONVOLUTIONS, ConvPart, conv_slots, start_conv
+from adpm.runtime.methods.conv import ConvPart, conv_slots, start_conv
 from adpm.runtime.methods.embedding import EmbeddingPart, start_embedding
+from adpm.runtime.methods.layer import CONVOLUTIONS
 from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, start_low_rank
 from adpm.runtime.methods.parameter import ParameterPart, parameter_of, parameter_slots
 from adpm.runtime.methods.patterns import by_pattern
@@ -167,17 +168,17 @@ def _divided(blocks: BlockDiagonal, name: str, slots: tuple[Slot, ...]) -> tuple
 
 
 def _tied(config: PeftLora, anatomy: Anatomy, name: str, prefix: str) -> Blueprint:
-    """What acts on an output layer that shares the embedding's pair."""
-    rank = by_pattern(config.rank_pattern, name, config.r)
+    """What acts on an output layer that shares the embedding's pair, whose rank it has, with a scale of its own."""
+    own = by_pattern(config.rank_pattern, name, config.r)
     alpha = by_pattern(config.alpha_pattern, name, config.lora_alpha)
-    options = LowRankOptions(config.scale(rank, alpha), config.lora_dropout, chained=False, dora=config.use_dora)
-    module = anatomy.modules[name]
-    key = input_embeddings(anatomy).replace(".", "/")
+    options = LowRankOptions(config.scale(own, alpha), config.lora_dropout, chained=False, dora=config.use_dora)
+    module, embedding = anatomy.modules[name], input_embeddings(anatomy)
+    rank = by_pattern(config.rank_pattern, embedding, config.r)
     return Blueprint(
         key=name.replace(".", "/"),
         file=(f"{prefix}{name}.", ""),
         slots=_linear_slots(config, rank, *(features(module) or (0, 0))),
-        build=partial(TiedLowRankPart, layer=name, options=options, key=key),
+        build=partial(TiedLowRankPart, layer=name, options=options, key=embedding.replace(".", "/")),
         start=partial(start_tied, module),
     )
 

@@ -19,7 +19,7 @@ from adpm.runtime.division import Division
 from adpm.runtime.grouped import GroupedLowRanks
 from adpm.runtime.hooks import Act, Point
 from adpm.runtime.methods.added import added, low_rank
-from adpm.runtime.methods.layer import LayerPart, Seen, bias_of
+from adpm.runtime.methods.layer import LayerPart, Seen, bias_of, product, weight_of
 from adpm.runtime.methods.low_rank import LowRankPart, run_low_ranks
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node
@@ -59,7 +59,9 @@ def _after(parts: list[LayerPart]) -> _Plain | _Layer | None:
     """What changes a layer's output; one plain LoRA has a shorter way."""
     if len(parts) == 1 and isinstance(parts[0], LowRankPart) and parts[0].is_plain:
         return _Plain(parts[0])
-    acting = [part for part in parts if isinstance(part, ModulePart) or type(part).after is not LayerPart.after]
+    acting = [
+        part for part in parts if isinstance(part, ModulePart) or part.folds or type(part).after is not LayerPart.after
+    ]
     return _Layer(acting) if acting else None
 
 
@@ -144,7 +146,8 @@ class _Layer:
         self.bias = next((part for part in reversed(parts) if isinstance(part, BiasPart)), None)
         changes = [part for part in parts if not isinstance(part, (ModulePart, BiasPart))]
         self.chained = tuple(part for part in changes if isinstance(part, LowRankPart) and part.options.chained)
-        self.changes = tuple(part for part in changes if part not in self.chained)
+        self.folded = tuple(part for part in changes if part.folds)
+        self.changes = tuple(part for part in changes if part not in (*self.chained, *self.folded))
         self.watches_rows = any(part.watches_rows for part in self.changes)
 
     def __call__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -157,9 +160,19 @@ class _Layer:
         if self.bias is not None:
             output = self.bias.after(Seen(layer, bias, args[0]), output)
             bias = self.bias["bias"]
+        if self.folded:
+            output = output + product(layer, args[0], _folded(self.folded, weight_of(layer)).to(args[0].dtype))
         for part in self.changes:
             output = part.after(Seen(layer, bias, args[0], rows), output)
         return run_low_ranks(self.chained, layer, bias, args[0], output) if self.chained else output
+
+
+def _folded(parts: Sequence[LayerPart], own: Tensor) -> Tensor:
+    """How far ``parts``, one after the other, move a layer's own weight."""
+    weight = own
+    for part in parts:
+        weight = part.fold_output(part.fold_input(weight), None)[0]
+    return weight - own
 
 
 class _Fork:

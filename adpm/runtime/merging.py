@@ -16,7 +16,7 @@ from adpm.runtime.methods.bottleneck import BottleneckPart
 from adpm.runtime.methods.head import HeadPart
 from adpm.runtime.methods.hooked import HookedPart
 from adpm.runtime.methods.inverse import InversePart
-from adpm.runtime.methods.layer import LayerPart, bias_of, weight_of
+from adpm.runtime.methods.layer import CONVOLUTIONS, LayerPart, bias_of, weight_of
 from adpm.runtime.methods.whole import BiasPart, ModulePart
 
 __all__ = ["Merged"]
@@ -69,7 +69,7 @@ def _changes(name: str, layer: str, parts: list[LayerPart], anatomy: Anatomy) ->
             new = part.module.state_dict()
             yield from ((tensor, new[key]) for key, tensor in module.state_dict(keep_vars=True).items())
             return
-    if features(module) is None:
+    if features(module) is None and type(module) not in CONVOLUTIONS:
         biases = [part for part in parts if isinstance(part, BiasPart)]
         if len(biases) != len(parts) or bias_of(module) is None:
             _refuse(name, f"{layer} is no linear layer")
@@ -87,7 +87,7 @@ def _changes(name: str, layer: str, parts: list[LayerPart], anatomy: Anatomy) ->
         except AdapterError as error:
             _refuse(name, error.what)
     transposed = weight.T if type(module).__name__ == "Conv1D" else weight
-    yield _there(module.weight), transposed
+    yield _there(module.weight), transposed.reshape(_there(module.weight).shape)
     if bias is not None:
         if bias_of(module) is None:
             _refuse(name, f"it adds a bias to {layer}, which has none")

@@ -51,7 +51,7 @@ _COPY: Final = re.compile(r"(.+?)\.(?:original_module|modules_to_save)\.(.+)\Z")
 _POOL: Final = ".prefix_tuning.pool.prefix_tunings."
 _POOLED: Final = "prefix_tuning.prefix_tunings."
 _TOKENS: Final = ".trainable_tokens_delta"
-_BASE_WEIGHT: Final = ".base_layer.weight"
+_BASE: Final = re.compile(r"\.base_layer\.(weight|bias)\Z")
 # AdapterHub's names for modules until version 2.
 _OLD_MODULES: Final = {
     "attention_text_task_adapters": "adapters",
@@ -277,6 +277,8 @@ class Present:
             return other
         bound = weights.bind(entry)
         if slot.whole:
+            if not _counts(bound, slot.below):
+                faults.wrong.append(f"{name} (has numbers below 0, or from {max(slot.below)} on)")
             bound = bound.to(dtype=torch.int32, device=self.like.device)
         elif bound.dtype != self.like.dtype or bound.device != self.like.device:
             bound = bound.to(self.like)
@@ -291,11 +293,11 @@ class Present:
 
     def _is_left_over(self, name: str) -> bool:
         """What PEFT writes beside an adapter: a saved module's biases under two more names, which it does not read, the
-        whole weight of an output layer that is targeted, where it is the base's own, and what modules share (new
+        whole of an output layer that is targeted, where it is the base's own, and what modules share (new
         vectors of tokens, RandLoRA's bases) once for each of them."""
         if self.hub:
             return False
-        if name.endswith(_BASE_WEIGHT):
+        if _BASE.search(name):
             return self._is_the_base_s(name)
         common = f"{SHARED}{name.rpartition('.')[2]}"
         same = [other for other in self.entries if other.endswith(_TOKENS)] if name.endswith(_TOKENS) else [common]
@@ -306,13 +308,19 @@ class Present:
         return any(f"{found[1]}.{path}" in self.entries for path in rest if found is not None and path)
 
     def _is_the_base_s(self, name: str) -> bool:
-        """Whether a file's copy of a weight of the base is what the base has."""
-        module = self.anatomy.modules.get(name.removeprefix(PREFIX).removesuffix(_BASE_WEIGHT))
-        own = None if module is None else module.weight
+        """Whether a file's copy of a weight or bias of the base is what the base has."""
+        module = self.anatomy.modules.get(_BASE.sub("", name.removeprefix(PREFIX)))
+        own = getattr(module, name.rpartition(".")[2], None)
         weights, entry = self.entries[name]
         if not isinstance(own, Tensor) or entry.shape != tuple(own.shape) or entry.dtype not in DTYPES:
             return False
         return torch.equal(weights.bind(entry).to(self.like), own)
+
+
+def _counts(numbers: Tensor, below: tuple[int, ...]) -> bool:
+    """Whether whole ``numbers`` are what a slot may hold."""
+    most = torch.tensor(below).view(-1, *(1,) * (numbers.dim() - 1))
+    return bool(((numbers >= 0) & (numbers < most)).all())
 
 
 def _entry_fault(slot: Slot, entry: Entry) -> str:

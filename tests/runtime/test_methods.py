@@ -58,6 +58,18 @@ PEFT: dict[str, dict[str, Any]] = {
     "lora-kasa": {"kasa_config": {}, "r": 4},
     "lora-blocks": {"use_bdlora": {"target_modules_bd_b": ["query"], "nblocks": 4, "match_strict": False}, "r": 4},
     "lora-orthogonal": {"init_lora_weights": "orthogonal", "r": 4},
+    "beft": {},
+    "deft": {"r": 4, "alpha": 8},
+    "deft-para": {"r": 3, "para": True, "decomposition_method": "qr"},
+    "delora": {"r": 4, "lambda_pattern": {"query": 3}},
+    "glora": {"r": 3},
+    "glora-plain": {"config_A_B": "vector", "config_C": "none", "config_D_E": "vector"},
+    "gralora": {"r": 4, "hybrid_r": 3},
+    "hira": {"r": 4},
+    "peanut": {"r": 4, "depth": 2, "act_fn": "gelu"},
+    "pvera": {"r": 8, "save_projection": False},
+    "supertuning": {"sparsity": 0.9, "r": 3},
+    "supertuning-found": {"sparsity": 0.8, "select_top": False, "save_precomputed_indices": False},
     "prompt_tuning": {"num_virtual_tokens": 4},
     "prefix_tuning": {"num_virtual_tokens": 4},
 }
@@ -157,7 +169,20 @@ def test_a_new_one_does_what_the_peer_s_does(name: str, settings: dict[str, Any]
     model = with_adapter(name, settings)
     model.adpm.activate("x")
     found = outputs(model)
-    words = ("fourier", "c3a", "vblora", "prompt", "prefix", "reft", "mam", "unipelt", "hra-orthogonal", "plus", "kasa")
+    words = (
+        "fourier",
+        "c3a",
+        "vblora",
+        "prompt",
+        "prefix",
+        "reft",
+        "mam",
+        "unipelt",
+        "hra-orthogonal",
+        "plus",
+        "kasa",
+        "para",
+    )
     assert (far(found, bare) > 1e-4) == any(word in name for word in words)
 
 
@@ -187,6 +212,7 @@ def test_a_method_that_does_not_fit_says_where() -> None:
         ({"config": "peft_road", "group_size": 5}, "group_size 5"),
         ({"config": "peft_shira", "r": 60}, "fewer than"),
         ({"config": "peft_fourierft", "n_frequency": 9999}, "fewer than"),
+        ({"config": "peft_gralora", "r": 5, "gralora_k": 5}, "gralora_k = 5"),
     )
     for settings, word in cases:
         with pytest.raises(AdapterError) as error:
@@ -194,6 +220,26 @@ def test_a_method_that_does_not_fit_says_where() -> None:
         assert error.value.code == "adapter-misfit"
         assert word in str(error.value)
     assert handle.names == ()
+
+
+def test_hira_s_ranks_are_those_in_the_file(tmp_path: Path) -> None:
+    """The peer follows ``rank_pattern`` only where another adapter is there already."""
+    handle = adpm.attach(make())
+    for name, pattern in (("plain", {}), ("patterned", {"query": 2})):
+        handle.add(name, "peft_hira", target_modules=["query", "value"], r=4, rank_pattern=pattern)
+        handle.save(name, tmp_path / name)
+        path = tmp_path / name / "adapter_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "rank_pattern": {"query": 2}}), "utf-8")
+        handle.read(tmp_path / name, f"{name}-again")
+        first, second = (handle.adapters[key].state_dict() for key in (name, f"{name}-again"))
+        assert all(torch.equal(first[key], second[key]) for key in first.keys() | second.keys())
+
+
+def test_what_is_random_at_inference_is_refused() -> None:
+    with pytest.raises(AdapterError) as error:
+        adpm.attach(make()).add("x", "peft_pvera", target_modules=["query"], sample_at_inference=True)
+    assert error.value.code == "method-unsupported"
+    assert "sample_at_inference" in str(error.value)
 
 
 def test_settings_are_read_strictly() -> None:

@@ -449,3 +449,29 @@ def test_a_file_from_before_modules_were_renamed(family: str, tmp_path: Path, *,
 
 def ours_is_four(family: str, model: Any) -> bool:
     return any(name == RENAMED[family][0][1].format(0) for name, _ in model.named_modules())
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 20])
+@pytest.mark.parametrize(
+    ("method", "settings", "name"),
+    [
+        ("shira", {"r": 2}, "shira_indices"),
+        ("supertuning", {"sparsity": 0.9, "save_precomputed_indices": True}, "supertuning_indices"),
+        ("vblora", {"num_vectors": 8, "vector_length": 16, "save_only_topk_weights": True}, "topk_indices"),
+    ],
+)
+def test_places_that_are_not_in_the_module(
+    method: str, settings: dict[str, Any], name: str, number: int, tmp_path: Path
+) -> None:
+    model = make()
+    handle = adpm.attach(model)
+    handle.add("x", f"peft_{method}", target_modules=["query"], **settings)
+    handle.save("x", tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(path)
+    places = next(value for key, value in tensors.items() if name in key)
+    places.view(-1)[-1] = number
+    save_file(tensors, path)
+    with pytest.raises(AdapterError, match=name) as error:
+        handle.read(tmp_path, name="y")
+    assert error.value.code == "adapter-misfit"

@@ -22,6 +22,8 @@ __all__ = ["AdaLoraPart"]
 class AdaLoraPart(PairPart):
     """Slots: ``A``, ``E``, ``B``."""
 
+    CONVOLVED = (nn.Conv2d,)
+
     def setup(self, config: PeftMethod) -> None:
         config = cast("PeftAdaLora", config)
         alpha = config.lora_alpha if config.lora_alpha > 0 else float(_rank(config, self.place))

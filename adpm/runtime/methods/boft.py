@@ -26,6 +26,8 @@ __all__ = ["BoftPart"]
 class BoftPart(MethodPart):
     """Slots: ``R``, [factors, blocks, b, b], and ``s``, [out, 1]."""
 
+    CONVOLVED = (nn.Conv2d,)
+
     def setup(self, config: PeftMethod) -> None:
         config = cast("PeftBoft", config)
         self.dropout = config.boft_dropout
@@ -51,8 +53,12 @@ class BoftPart(MethodPart):
             nn.init.normal_(tensors["s"], mean=1.0, std=0.1, generator=generator)
 
     @property
+    def folds(self) -> bool:
+        return bool(self.place.kernel)
+
+    @property
     def moves_input(self) -> bool:
-        return True
+        return not self.folds
 
     def before(self, x: Tensor) -> Tensor:
         turns = self._turns()

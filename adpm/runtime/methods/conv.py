@@ -11,23 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from adpm.formats.adapterhub_tensors import Slot
-from adpm.runtime.methods.layer import LayerPart, Seen
+from adpm.runtime.methods.layer import CONVOLUTIONS, LayerPart, Seen
 from adpm.runtime.methods.low_rank import LowRankOptions
 
-__all__ = ["CONVOLUTIONS", "ConvPart", "conv_slots", "start_conv"]
-
-CONVOLUTIONS: Final[Mapping[type[nn.Module], Any]] = {
-    nn.Conv1d: functional.conv1d,
-    nn.Conv2d: functional.conv2d,
-    nn.Conv3d: functional.conv3d,
-}
+__all__ = ["ConvPart", "conv_slots", "start_conv"]
 
 
 def conv_slots(layer: nn.Module, rank: int, *, dora: bool, bias: bool) -> tuple[Slot, ...]:

@@ -26,6 +26,8 @@ __all__ = ["HraPart"]
 class HraPart(MethodPart):
     """Slot: ``u``, [in, r]."""
 
+    CONVOLVED = (nn.Conv2d,)
+
     def setup(self, config: PeftMethod) -> None:
         self.orthogonal = cast("PeftHra", config).apply_GS
 
@@ -43,8 +45,12 @@ class HraPart(MethodPart):
             u.copy_(half.clone().repeat_interleave(2, dim=1))
 
     @property
+    def folds(self) -> bool:
+        return bool(self.place.kernel)
+
+    @property
     def moves_input(self) -> bool:
-        return True
+        return not self.folds
 
     def before(self, x: Tensor) -> Tensor:
         u = self["u"].to(x.dtype)

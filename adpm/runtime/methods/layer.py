@@ -2,14 +2,14 @@
 
 A part may change what goes into the module, what comes out, or both. ``fold_output`` and ``fold_input`` say the same as
 a weight and a bias, where the module is a linear layer y = x W^T + b. Shapes: x is ... x in, y ... x out, W out x in, b
-out.
+out. A convolution is one of patches: its W is out x (in / groups * kernel), its x batch x in x place, its y likewise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -22,6 +22,7 @@ from adpm.runtime.methods.added import added, low_rank
 from adpm.runtime.part import Part
 
 __all__ = [
+    "CONVOLUTIONS",
     "DeltaPart",
     "Folded",
     "LayerPart",
@@ -31,22 +32,33 @@ __all__ = [
     "Seen",
     "Tensors",
     "bias_of",
+    "by_output",
     "misfit",
+    "product",
     "weight_of",
 ]
 
 Folded = tuple[Tensor, Tensor | None]
 Tensors = Mapping[str, Tensor]  # a part's, by its slots
+CONVOLUTIONS: Final[Mapping[type[nn.Module], Any]] = {
+    nn.Conv1d: functional.conv1d,
+    nn.Conv2d: functional.conv2d,
+    nn.Conv3d: functional.conv3d,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One module that a method changes; ``inputs`` and ``outputs`` of an embedding are its tokens and their size."""
+    """One module that a method changes; ``inputs`` and ``outputs`` of an embedding are its tokens and their size.
+
+    Of a convolution they are the sides of its weight as a matrix, with ``kernel`` inside ``inputs``.
+    """
 
     name: str
     module: nn.Module
     inputs: int
     outputs: int
+    kernel: tuple[int, ...] = ()
 
 
 class Seen(NamedTuple):
@@ -74,6 +86,11 @@ class LayerPart(Part):
         return False
 
     @property
+    def folds(self) -> bool:
+        """Whether it acts as the change of the weight that it folds into, since no other input says the same."""
+        return False
+
+    @property
     def first_moves_first(self) -> bool:
         """Of several parts that change the input: whether the first acts on it first, and not the last."""
         return False
@@ -95,7 +112,7 @@ class LayerPart(Part):
 
     def fold_input(self, weight: Tensor) -> Tensor:
         """``before`` as a change of the weight."""
-        if not self.moves_input:
+        if not (self.moves_input or self.folds):
             return weight
         one = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
         return weight @ self.before(one).T
@@ -109,6 +126,7 @@ class MethodPart(LayerPart):
     """
 
     FROZEN: ClassVar[frozenset[str]] = frozenset()  # slots that are never trained
+    CONVOLVED: ClassVar[tuple[type[nn.Module], ...]] = ()  # the convolutions that the method is defined for
 
     def __init__(self, adapter: nn.Module, names: Mapping[str, str], place: Place, config: PeftMethod) -> None:
         super().__init__(adapter, names, place.name)
@@ -138,14 +156,17 @@ class MethodPart(LayerPart):
 
 
 class DeltaPart(MethodPart):
-    """y + x D^T, with D: out x in made from the adapter's tensors, and of W where a method says so."""
+    """y + drop(x) D^T, with D: out x in made from the adapter's tensors, and of W where a method says so."""
+
+    dropout: float = 0.0
 
     def delta(self, weight: Tensor) -> Tensor:
         """D; ``weight`` is the layer's, out x in."""
         raise NotImplementedError
 
     def after(self, seen: Seen, output: Tensor) -> Tensor:
-        return output + functional.linear(seen.x, self.delta(weight_of(seen.layer)).to(seen.x.dtype))
+        x = functional.dropout(seen.x, self.dropout) if self.dropout and self.training else seen.x
+        return output + product(seen.layer, x, self.delta(weight_of(seen.layer)).to(x.dtype))
 
     def fold_output(self, weight: Tensor, bias: Tensor | None) -> Folded:
         return weight + self.delta(weight).to(weight.dtype), bias
@@ -164,6 +185,8 @@ class PairPart(MethodPart):
     def after(self, seen: Seen, output: Tensor) -> Tensor:
         a, b = self.pair()
         x = functional.dropout(seen.x, self.dropout) if self.dropout and self.training else seen.x
+        if self.place.kernel:
+            return output + product(seen.layer, x, ((b @ a) * self.scale).to(x.dtype))
         return added(output, low_rank(x, a, b, self.scale))
 
     def fold_output(self, weight: Tensor, bias: Tensor | None) -> Folded:
@@ -172,11 +195,30 @@ class PairPart(MethodPart):
 
 
 def weight_of(layer: nn.Module) -> Tensor:
-    """The layer's weight as out x in; transformers' Conv1D keeps it as in x out."""
+    """The layer's weight as out x in; transformers' Conv1D keeps it as in x out, a convolution as more dimensions."""
     weight = layer.weight
     if not isinstance(weight, Tensor):
         raise TypeError("a linear layer's weight is a tensor")
+    if type(layer) in CONVOLUTIONS:
+        return weight.flatten(1)
     return weight.T if type(layer).__name__ == "Conv1D" else weight
+
+
+def product(layer: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
+    """What ``layer`` would give for ``x`` with another ``weight`` (out x in) and no bias."""
+    run = CONVOLUTIONS.get(type(layer))
+    if run is None:
+        return functional.linear(x, weight)
+    conv = cast("nn.Conv2d", layer)
+    shaped = weight.reshape(conv.weight.shape)
+    out: Tensor = run(x, shaped, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return out
+
+
+def by_output(layer: nn.Module, vector: Tensor) -> Tensor:
+    """A vector with an entry for each output of ``layer`` (or input), so that it broadcasts to what comes out (in)."""
+    kernel = cast("nn.Conv2d", layer).weight.dim() - 2 if type(layer) in CONVOLUTIONS else 0
+    return vector.view(-1, *(1,) * kernel)
 
 
 def bias_of(layer: nn.Module) -> Tensor | None:

@@ -2,8 +2,10 @@
 
     D = (alpha / r) * (W1 kron W2)          W1: l x m or A1 B1, W2: k x n or A2 B2, with out = l k, in = m n
 
-Out and in are each split as ``_factors`` says. W2 is whole where r >= max(k, n) / 2; W1 where ``decompose_both`` is
-false or r >= max(l, m) / 2. Sources: LyCORIS; ``peft`` 0.21.2, ``tuners/lokr/layer.py``.
+On a convolution W2 is k x n x kernel, or A2 B2 with A2: k x r and B2: r x (n * kernel), or as LoHa's with T: r x r x
+kernel where ``use_effective_conv2d``. Out and in are each split as ``_factors`` says. W2 is whole where
+r >= max(k, n) / 2; W1 where ``decompose_both`` is false or r >= max(l, m) / 2.
+Sources: LyCORIS; ``peft`` 0.21.2, ``tuners/lokr/layer.py``.
 """
 
 from __future__ import annotations
@@ -18,24 +20,31 @@ from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft_keys import PeftMethod
 from adpm.formats.peft_linear import PeftLokr
 from adpm.runtime.methods.layer import Place, Tensors
-from adpm.runtime.methods.loha import LycorisPart
+from adpm.runtime.methods.loha import LycorisPart, core, is_effective, through_core
 from adpm.runtime.methods.patterns import by_pattern
 
 __all__ = ["LokrPart"]
 
 
 class LokrPart(LycorisPart):
-    """Slots: ``w1`` or ``w1_a`` and ``w1_b``; ``w2`` or ``w2_a`` and ``w2_b``."""
+    """Slots: ``w1`` or ``w1_a`` and ``w1_b``; ``w2`` or ``w2_a`` and ``w2_b``, and ``t2``."""
 
     @classmethod
     def slots(cls, config: PeftMethod, place: Place) -> tuple[Slot, ...]:
         config = cast("PeftLokr", config)
         rank = by_pattern(config.rank_pattern, place.name, config.r)
-        m, n = _factors(place.inputs, config.decompose_factor)
+        points = math.prod(place.kernel)
+        m, n = _factors(place.inputs // points, config.decompose_factor)
         out_l, k = _factors(place.outputs, config.decompose_factor)
         first = not config.decompose_both or rank >= max(out_l, m) / 2
         second = rank >= max(k, n) / 2
-        return (*_factor("w1", out_l, m, rank, whole=first), *_factor("w2", k, n, rank, whole=second))
+        one = _factor("w1", out_l, m, rank, whole=first)
+        if second:
+            return (*one, Slot("w2", "lokr_w2", (k, n, *place.kernel)))
+        if is_effective(config, place):
+            shapes = {"w2_a": (rank, k), "w2_b": (rank, n), "t2": core(rank, place)}
+            return (*one, *(Slot(name, f"lokr_{name}", shape) for name, shape in shapes.items()))
+        return (*one, *_factor("w2", k, n * points, rank, whole=False))
 
     @classmethod
     def start(cls, config: PeftMethod, _place: Place, tensors: Tensors, generator: Generator | None) -> None:
@@ -48,10 +57,16 @@ class LokrPart(LycorisPart):
                 nn.init.kaiming_uniform_(tensor, a=math.sqrt(5), generator=generator)
 
     def whole(self) -> Tensor:
-        return torch.kron(self._matrix("w1"), self._matrix("w2")) * self.scale
+        first, second = self._matrix("w1"), self._matrix("w2")
+        if second.dim() == 4:  # with a kernel of one dimension the peer lines up W1 with W2's last dimensions
+            first = first[..., None, None]
+        return torch.kron(first, second).reshape(self.place.outputs, self.place.inputs) * self.scale
 
     def _matrix(self, name: str) -> Tensor:
-        return self[name] if name in self else self[f"{name}_a"] @ self[f"{name}_b"]
+        if name in self:
+            return self[name]
+        a, b = self[f"{name}_a"], self[f"{name}_b"]
+        return through_core(self["t2"], a, b) if name == "w2" and "t2" in self else a @ b
 
 
 def _factor(name: str, rows: int, columns: int, rank: int, *, whole: bool) -> tuple[Slot, ...]:

@@ -3,7 +3,7 @@
     y + (sum over groups g of drop(x)[g]) S        S: r x out; x is filled up with zeros to whole groups
     mini     S is given as r x mini_r and repeated along out
     bat      W is cut into W[i, a, j, :] (row i r + a, columns j r ... j r + r - 1), and the change is
-             D[i, a, j, :] = W[i, a, j, :] S_i + S_i[j, :]        S: out / r x r x r; this needs in = r r
+             D[i, a, j, :] = W[i, a, j, :] S_i + S_i[a, :]        S: out / r x r x r
 
 Sources: Kang et al. 2024 (2409.15371);
 ``peft`` 0.21.2, ``tuners/miss/layer.py``.
@@ -30,7 +30,7 @@ class MissPart(DeltaPart):
     def setup(self, config: PeftMethod) -> None:
         config = cast("PeftMiss", config)
         self.variant = config.init_weights
-        self.dropout = config.miss_dropout
+        self.dropout = 0.0 if self.variant == "bat" else config.miss_dropout  # as the peer
 
     @classmethod
     def slots(cls, config: PeftMethod, place: Place) -> tuple[Slot, ...]:
@@ -39,8 +39,8 @@ class MissPart(DeltaPart):
         if rank > place.inputs:
             raise misfit(place, f"r = {rank} is more than its inputs")
         if config.init_weights == "bat":
-            if place.inputs != rank * rank or place.outputs % rank:
-                raise misfit(place, f"'bat' with r = {rank} needs {rank * rank} inputs and r to divide the outputs")
+            if place.inputs % rank or place.outputs % rank:
+                raise misfit(place, f"'bat' needs r = {rank} to divide inputs and outputs")
             return (Slot("block", "miss_block", (place.outputs // rank, rank, rank)),)
         if config.init_weights == "mini":
             if place.outputs % config.mini_r:
@@ -55,9 +55,12 @@ class MissPart(DeltaPart):
         else:
             nn.init.normal_(tensors["block"], generator=generator)
 
+    @property
+    def folds(self) -> bool:
+        """What "bat" does to the weight depends on what others did to it."""
+        return self.variant == "bat"
+
     def after(self, seen: Seen, output: Tensor) -> Tensor:
-        if self.variant == "bat":
-            return super().after(seen, output)
         block = self._block()
         x = functional.dropout(seen.x, self.dropout) if self.dropout and self.training else seen.x
         x = functional.pad(x, (0, -x.shape[-1] % len(block)))
@@ -70,8 +73,8 @@ class MissPart(DeltaPart):
             return block.T.repeat(1, -(-self.place.inputs // len(block)))[:, : self.place.inputs]
         block = self["block"]
         rank = block.shape[-1]
-        cut = weight.reshape(len(weight) // rank, rank, -1, rank).permute(1, 0, 2, 3)
-        return (cut @ block + block).transpose(0, 1).reshape(weight.shape)
+        cut = weight.reshape(len(weight) // rank, rank, -1, rank).permute(2, 0, 1, 3)  # j, i, a, column
+        return (cut @ block + block).permute(1, 2, 0, 3).reshape(weight.shape)
 
     def _block(self) -> Tensor:
         block = self["block"]

@@ -5,7 +5,9 @@
     Q_i = U_i - U_i^T, with U_i the strictly upper triangle that the file holds, row by row
 
 ``block_share``: one block for all. ``coft``: Q is first moved within eps / sqrt(n) of 0. On an embedding the output is
-turned. Sources: Qiu et al. 2023 (2306.07280), 2025 (2506.19847); ``peft`` 0.21.2, ``tuners/oft/layer.py``.
+turned. On a convolution each patch of x, wherever in x it lies, is turned, and they are added up where they overlap, as
+the peer does, so that no weight says the same. Sources: Qiu et al. 2023 (2306.07280), 2025 (2506.19847); ``peft``
+0.21.2, ``tuners/oft/layer.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
+from adpm.errors import AdapterError
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft_keys import PeftMethod
 from adpm.formats.peft_linear import PeftOft
@@ -26,6 +30,8 @@ __all__ = ["OftPart"]
 
 class OftPart(MethodPart):
     """Slot: ``R``, [blocks, b (b - 1) / 2]."""
+
+    CONVOLVED = (nn.Conv2d,)
 
     def setup(self, config: PeftMethod) -> None:
         self.config = cast("PeftOft", config)
@@ -55,7 +61,15 @@ class OftPart(MethodPart):
         return True
 
     def before(self, x: Tensor) -> Tensor:
+        if self.place.kernel:
+            patches = self._turn(functional.unfold(x, self.place.kernel).transpose(1, 2))
+            return functional.fold(patches.transpose(1, 2), x.shape[2:], self.place.kernel)
         return x if self.turns_output else self._turn(x)
+
+    def fold_input(self, weight: Tensor) -> Tensor:
+        if self.place.kernel:
+            raise AdapterError("method-unsupported", f"what turns the patches of {self.layer} adds them up")
+        return super().fold_input(weight)
 
     def after(self, seen: Seen, output: Tensor) -> Tensor:  # noqa: ARG002 - the output alone is turned
         return self._turn(output) if self.turns_output else output

@@ -30,7 +30,8 @@ class ShiraPart(DeltaPart):
         count = cast("PeftShira", config).r * (place.inputs + place.outputs)
         if count > place.inputs * place.outputs:
             raise misfit(place, f"it has fewer than {count} weights")
-        return Slot("weight", "shira_weight", (count,)), Slot("places", "shira_indices", (2, count), whole=True)
+        sides = place.outputs, place.inputs
+        return Slot("weight", "shira_weight", (count,)), Slot("places", "shira_indices", (2, count), below=sides)
 
     @classmethod
     def start(cls, config: PeftMethod, _place: Place, tensors: Tensors, generator: Generator | None) -> None:

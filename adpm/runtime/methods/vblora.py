@@ -58,7 +58,12 @@ class VbLoraPart(PairPart):
             slot
             for name, shape in tiles.items()
             for slot in (
-                Slot(f"{name}_places", f"vblora_logits_{name}_topk_indices", (*shape, config.topk), whole=True),
+                Slot(
+                    f"{name}_places",
+                    f"vblora_logits_{name}_topk_indices",
+                    (*shape, config.topk),
+                    below=(config.num_vectors,),
+                ),
                 Slot(f"{name}_weights", f"vblora_logits_{name}_topk_weights", (*shape, config.topk - 1)),
             )
         )

@@ -16,10 +16,10 @@ from torch import Generator, Tensor, nn
 
 from adpm.formats.adapterhub_tensors import Slot
 from adpm.formats.peft_keys import PeftMethod
-from adpm.formats.peft_linear import PeftVera
+from adpm.formats.peft_linear import PeftPvera, PeftVera
 from adpm.runtime.methods.layer import PairPart, Place, Tensors
 
-__all__ = ["PROJECTION", "VeraPart", "start_vera_pair", "vera_pair_slots"]
+__all__ = ["PROJECTION", "VeraPart", "start_lambdas", "start_vera_pair", "vera_pair_slots"]
 
 PROJECTION: Final = "shared/projection"  # the key of the random part that VeRA's and RandLoRA's layers share
 
@@ -33,11 +33,21 @@ def vera_pair_slots(config: PeftMethod, places: list[Place]) -> tuple[Slot, ...]
 
 def start_vera_pair(config: PeftMethod, tensors: Tensors, generator: Generator | None) -> None:  # noqa: ARG001 - its key decides
     """Kaiming's uniform distribution from the config's own key, so that the peer makes the same pair."""
-    own = torch.Generator().manual_seed(cast("PeftVera", config).projection_prng_key)
+    own = torch.Generator().manual_seed(cast("PeftVera | PeftPvera", config).projection_prng_key)
     for name in ("A", "B"):
         tensor = tensors[name]
         bound = math.sqrt(6 / tensor.shape[1])
         tensor.copy_(torch.empty(tensor.shape).uniform_(-bound, bound, generator=own))
+
+
+def start_lambdas(tensors: Tensors, first: float | None, generator: Generator | None) -> None:
+    """Without an effect, ``lambda_d`` all ``first``; or with a random one for None."""
+    if first is None:
+        nn.init.normal_(tensors["lambda_d"], generator=generator)
+        nn.init.ones_(tensors["lambda_b"])
+    else:
+        nn.init.constant_(tensors["lambda_d"], first)
+        nn.init.zeros_(tensors["lambda_b"])
 
 
 class VeraPart(PairPart):
@@ -54,12 +64,7 @@ class VeraPart(PairPart):
     @classmethod
     def start(cls, config: PeftMethod, _place: Place, tensors: Tensors, generator: Generator | None) -> None:
         config = cast("PeftVera", config)
-        if config.init_weights:
-            nn.init.constant_(tensors["lambda_d"], config.d_initial)
-            nn.init.zeros_(tensors["lambda_b"])
-        else:
-            nn.init.normal_(tensors["lambda_d"], generator=generator)
-            nn.init.ones_(tensors["lambda_b"])
+        start_lambdas(tensors, config.d_initial if config.init_weights else None, generator)
 
     def pair(self) -> tuple[Tensor, Tensor]:
         common = self._parts[PROJECTION]

@@ -11,16 +11,16 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from adpm.runtime.methods.layer import Folded, LayerPart, Seen
+from adpm.runtime.methods.layer import Folded, LayerPart, Seen, by_output
 
 __all__ = ["BiasPart", "ModulePart"]
 
 
 class BiasPart(LayerPart):
-    """Another bias for a module that adds its bias last (linear layers, layer norms). Slot: ``bias``."""
+    """Another bias for a module that adds its bias last (linear layers, convolutions, layer norms). Slot: ``bias``."""
 
     def after(self, seen: Seen, output: Tensor) -> Tensor:
-        return output + (self["bias"] if seen.bias is None else self["bias"] - seen.bias)
+        return output + by_output(seen.layer, self["bias"] if seen.bias is None else self["bias"] - seen.bias)
 
     def fold_output(self, weight: Tensor, bias: Tensor | None) -> Folded:  # noqa: ARG002 - it is replaced
         return weight, self["bias"]
