@@ -15,6 +15,7 @@ import adpm
 from adpm.errors import AdapterError, CompositionError, DocumentError
 from adpm.runtime.methods.layer import LayerPart, bias_of, weight_of
 from tests.parity.peers.peer import peer
+from tests.parity.peers.small import SMALL, model_inputs
 from tests.runtime.models import inputs, make, outputs, randomise
 from tests.runtime.test_round_trip import check_peer, write_for_peer
 
@@ -201,6 +202,63 @@ def test_merged_weights_do_the_same(name: str) -> None:
                 layer.weight = nn.Parameter(part.fold_input(weight))
                 layer.bias = None if bias is None else nn.Parameter(bias)
     assert far(outputs(merged), expected) < 1e-4
+
+
+CONVOLVED: dict[str, dict[str, Any]] = {
+    "adalora": {"init_r": 4},
+    "boft": {"boft_block_size": 4},
+    "hra": {"r": 3},
+    "ia3": {"feedforward_modules": []},
+    "ia3-feed": {"feedforward_modules": ["projection"]},
+    "loha": {"r": 3},
+    "loha-effective": {"r": 3, "use_effective_conv2d": True},
+    "lokr": {"r": 2},
+    "lokr-effective": {"r": 2, "use_effective_conv2d": True},
+    "lokr-whole": {"r": 64},
+}
+
+
+@pytest.mark.parametrize("name", CONVOLVED)
+def test_methods_act_on_convolutions_and_merge(name: str) -> None:
+    model, given = patched(name, CONVOLVED[name])
+    with torch.no_grad():
+        bare = model(**given).last_hidden_state
+        model.adpm.activate("x")
+        expected = model(**given).last_hidden_state
+        assert float((expected - bare).abs().max()) > 1e-3
+        model.adpm.merge("x")
+        assert torch.allclose(model(**given).last_hidden_state, expected, atol=1e-4)
+
+
+def test_oft_on_a_convolution_has_no_weight_to_merge_into() -> None:
+    model, _ = patched("oft", {"oft_block_size": 8})
+    with pytest.raises(AdapterError) as error:
+        model.adpm.merge("x")
+    assert error.value.code == "merge-unsupported"
+
+
+def patched(name: str, settings: dict[str, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A ViT whose patch embedding an adapter changes, and pixels for it."""
+    torch.manual_seed(2)
+    model = SMALL["vit"].model()
+    adpm.attach(model).add("x", config=f"peft_{name.partition('-')[0]}", target_modules=["projection"], **settings)
+    shake(model)
+    return model, model_inputs("image")
+
+
+def test_a_bias_that_modules_share_is_changed_once() -> None:
+    model = SMALL["bert"].model("LMHeadModel", is_decoder=True)
+    head = model.cls.predictions
+    assert head.bias is head.decoder.bias
+    handle = adpm.attach(model)
+    handle.add("x", config="peft_lora", target_modules=["query"], bias="all")
+    given = model_inputs("text")
+    with torch.no_grad():
+        bare = model(**given).logits
+        bias = next(part for part in handle.adapters["x"].parts.values() if "decoder" in getattr(part, "layer", ""))
+        bias["bias"].data += 1.0
+        handle.activate("x")
+        assert torch.allclose(model(**given).logits, bare + 1.0, atol=1e-5)
 
 
 def test_a_method_that_does_not_fit_says_where() -> None:

@@ -4,7 +4,9 @@
     ADPM_PARITY_DIR=OUT pytest tests/parity
 
 Runs in an environment with ``peft`` 0.21.2 and without adpm. Each round draws every method with random options on a
-family of its choice, with ``--everywhere`` on one of all families, as a model of any task; all weights are random.
+family of its choice, with ``--everywhere`` on one of all families, as a model of any task and of random sizes, with
+options that methods have in common (``vary.py``), and now and then a second adapter, an adapter for each row, or the
+keys of an older version's config; what the peer refuses is said and drawn again. All weights are random.
 """
 
 from __future__ import annotations
