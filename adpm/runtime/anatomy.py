@@ -153,7 +153,8 @@ class Anatomy:
         for name in ("_layers", "_linears"):
             other.__dict__.pop(name, None)
         other.modules = {name: self.modules[mine] for name, mine in own.items()}
-        other.own_names, other.blueprints, other._replicated = own, {}, {}  # noqa: SLF001 - its own class
+        orders = {order: other for order, found in self._replicated.items() if found is self}
+        other.own_names, other.blueprints, other._replicated = own, {}, orders  # noqa: SLF001 - its own class
         other.__dict__["renamed"] = other
         return other
 
