@@ -250,7 +250,7 @@ def test_a_bias_that_modules_share_is_changed_once() -> None:
     model = SMALL["bert"].model("LMHeadModel", is_decoder=True)
     head = model.cls.predictions
     assert head.bias is head.decoder.bias
-    handle = adpm.attach(model)
+    handle: Any = adpm.attach(model)
     handle.add("x", config="peft_lora", target_modules=["query"], bias="all")
     given = model_inputs("text")
     with torch.no_grad():
