@@ -47,7 +47,8 @@ METHODS: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(
         (
             *("lora", "adalora", "dora", "vera", "mtl_lora", "ia3", "loha", "lokr", "oft", "boft", "hra", "fourierft"),
-            *("c3a", "ln_tuning", "miss", "randlora", "road", "shira", "trainable_tokens", "vblora"),
+            *("c3a", "ln_tuning", "miss", "randlora", "road", "shira", "trainable_tokens", "vblora", "beft", "deft"),
+            *("delora", "glora", "gralora", "hira", "peanut", "pvera", "supertuning"),
         ),
         _LINEAR,
     ),

@@ -24,7 +24,7 @@ __all__ = ["BoftPart"]
 
 
 class BoftPart(MethodPart):
-    """Slots: ``R``, [factors, blocks, b, b], and ``s``, [out, 1]."""
+    """Slots: ``R``, [factors, blocks, b, b], and ``s``, [out, 1], of a convolution [1, out]."""
 
     CONVOLVED = (nn.Conv2d,)
 
@@ -40,7 +40,7 @@ class BoftPart(MethodPart):
         blocks, size = _blocks(config, place)
         return (
             Slot("R", "boft_R", (config.boft_n_butterfly_factor, blocks, size, size)),
-            Slot("s", "boft_s", (place.outputs, 1)),
+            Slot("s", "boft_s", (1, place.outputs) if place.kernel else (place.outputs, 1)),
         )
 
     @classmethod
@@ -71,7 +71,7 @@ class BoftPart(MethodPart):
         return output * scale if bias is None else (output - bias) * scale + bias
 
     def fold_output(self, weight: Tensor, bias: Tensor | None) -> Folded:
-        return weight * self["s"], bias
+        return weight * self["s"].view(-1, 1), bias
 
     def _turn(self, x: Tensor, turn: Tensor, number: int) -> Tensor:
         """x P B P^T, where column j of P has its one in row order[j]'s place."""
