@@ -361,7 +361,7 @@ def test_peft_reads_what_adpm_saves(tmp_path: Path) -> None:
         model = with_adapter(f"peft_{name}", PEFT[name])
         shake(model)
         write_for_peer(model, tmp_path / name, format="peft")
-    check_peer(python, sorted(tmp_path.iterdir()))
+    check_peer(python, sorted(tmp_path.iterdir()), **{"lora-kasa": 5e-5})  # the peer takes W apart in float32
 
 
 @pytest.mark.slow
