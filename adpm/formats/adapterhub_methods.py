@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Final, Literal, cast
 
 from adpm.errors import AdapterError
@@ -376,12 +377,8 @@ def methods_node(node: Node) -> tuple[Method, ...]:
     if isinstance(node.value, str):
         return NAMED[one_of(*NAMED)(node)]
     if isinstance(node.value, dict) and node.value.get("architecture") == "union":
-        return node.fields().need("configs", list_of(_part_of_union, most=100))
+        return node.fields().need("configs", list_of(partial(_method, united=True), most=100))
     return (_method(node),)
-
-
-def _part_of_union(node: Node) -> Method:
-    return _method(node, united=True)
 
 
 def _method(node: Node, *, united: bool = False) -> Method:

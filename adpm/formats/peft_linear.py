@@ -340,8 +340,8 @@ class PeftGlora(PeftMethod):
 
     r: int = key(RANK, 8)
     config_A_B: str = key(one_of("lora", "vector", "constant", "none"), "lora")  # noqa: N815 - the peer's names
-    config_C: str = key(one_of("lora", "vector", "none"), "lora")  # noqa: N815
-    config_D_E: str = key(one_of("vector", "constant", "none"), "constant")  # noqa: N815
+    config_C: str = key(one_of("lora", "vector", "none"), "lora")  # noqa: N815 - as above
+    config_D_E: str = key(one_of("vector", "constant", "none"), "constant")  # noqa: N815 - as above
     init_weights: bool = key(flag, True)
 
 

@@ -111,12 +111,8 @@ class HubRegistry(IndexedRegistry):
         return self._blob_chunks(name, blob)
 
     def _blob_chunks(self, name: PackageName, blob: Blob) -> Generator[bytes]:
-        repository = repository_of(name, self._owner)
-        cached = self._api.cached(repository, blob.digest.hex, blob.size)
-        if cached is not None:
-            yield from file_chunks(cached)
-        else:
-            yield from self._commits.chunks(repository, self._holder(name, blob.digest), blob.digest)
+        there = self._file(name, blob)
+        yield from [self._commits.made(blob.digest)] if there is None else file_chunks(there)
 
     def _file(self, name: PackageName, blob: Blob) -> Path | None:
         repository = repository_of(name, self._owner)

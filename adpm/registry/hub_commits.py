@@ -74,7 +74,11 @@ class Commits:
     def chunks(self, repository: str, entry: Entry, digest: Digest) -> Iterable[bytes]:
         """Bytes of a release by digest. Raises ``FileNotFoundError``."""
         there = self.file(repository, entry, digest)
-        return [self._plain.made(digest)] if there is None else file_chunks(there)
+        return [self.made(digest)] if there is None else file_chunks(there)
+
+    def made(self, digest: Digest) -> bytes:
+        """Bytes that no file of a repository holds."""
+        return self._plain.made(digest)
 
     def file(self, repository: str, entry: Entry, digest: Digest) -> Path | None:
         """The file of the Hub's cache that holds them; None for what is made. Raises ``FileNotFoundError``."""

@@ -27,10 +27,9 @@ from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.disentangled import Disentangled
 from adpm.runtime.hooks import Act, Point
 from adpm.runtime.longer import ADDED, Longer
-from adpm.runtime.masks import counted, scores_of
 from adpm.runtime.methods.calls import Call, cache_of
 from adpm.runtime.methods.masking import is_eager, opens, with_scores
-from adpm.runtime.prefixes import Placed, Run, run_of, uneven_rows
+from adpm.runtime.prefixes import Placed, Run, counted, run_of, scores_of, uneven_rows
 from adpm.runtime.tree import Chain, leaves_of
 
 __all__ = ["attention_acts", "fitting_acts"]

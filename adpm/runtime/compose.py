@@ -152,11 +152,12 @@ def _hooked_acts(
         raise CompositionError(
             "composition-unsupported", "only one adapter of a composition can put virtual tokens before a model's input"
         )
+    first = next(leaves(composition))
     for leaf in chain:
         for part in leaf.part:
             number = None if part.layer is None else numbers.of(f"{part.layer}.")
-            first = leaf.name == next(leaves(composition))
-            if (first or not part.FIRST_ALONE) and place(composition, {leaf.name: part}.get, number) is not None:
+            acts = leaf.name == first or not part.FIRST_ALONE
+            if acts and place(composition, {leaf.name: part}.get, number) is not None:
                 yield from part.acts(anatomy)
 
 

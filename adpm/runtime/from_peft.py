@@ -194,14 +194,14 @@ def _method(config: PeftMethod, targets: Iterable[str], anatomy: Anatomy) -> Ite
 
 def _place(config: PeftMethod, anatomy: Anatomy, name: str) -> Place:
     module = anatomy.modules[name]
-    sizes, convolved = features(module), _METHODS[type(config)].CONVOLVED
-    if isinstance(module, nn.Embedding) and isinstance(config, PeftHira | PeftOft):
+    sizes, method = features(module), _METHODS[type(config)]
+    if isinstance(module, nn.Embedding) and method.EMBEDDED:
         sizes = module.num_embeddings, module.embedding_dim
-    if sizes is None and type(module) in convolved:
+    if sizes is None and type(module) in method.CONVOLVED:
         rows, columns = weight_of(module).shape
         return Place(name, module, columns, rows, tuple(cast("nn.Conv2d", module).kernel_size))
     if sizes is None:
-        where = " and ".join(["linear layers", *(kind.__name__ for kind in convolved)])
+        where = " and ".join(["linear layers", *(kind.__name__ for kind in method.CONVOLVED)])
         raise AdapterError(
             "method-unsupported",
             f"the adapter targets {name}, a {type(module).__name__}, and {config.KIND} is defined for {where} only",

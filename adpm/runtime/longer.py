@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adpm.runtime.hooks import Act, Capture, Order, Point
-from adpm.runtime.masks import scores_of
 from adpm.runtime.methods.calls import Call
 from adpm.runtime.methods.masking import is_eager, longer_mask, with_scores
-from adpm.runtime.prefixes import Run
+from adpm.runtime.prefixes import Run, scores_of
 
 __all__ = ["ADDED", "Longer", "TextAlone", "before"]
 

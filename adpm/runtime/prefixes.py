@@ -21,18 +21,18 @@ from adpm.runtime.division import Division
 from adpm.runtime.methods.attention_prefix import PrefixTuningPart
 from adpm.runtime.tree import Chain, Fork, Leaf, Node
 
-__all__ = ["FILLED", "HIDDEN", "Front", "Placed", "Run", "length_of", "run_of", "uneven_rows"]
+__all__ = ["Front", "Placed", "Run", "counted", "length_of", "run_of", "scores_of", "uneven_rows"]
 
 Placed = tuple[tuple[PrefixTuningPart, int], ...]  # what one adapter has at one attention, and its place there
-FILLED: Final = 1
-HIDDEN: Final = 2
+_FILLED: Final = 1
+_HIDDEN: Final = 2
 _SIDE_BY_SIDE: Final = ("batch", "rows", "parallel")
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
     """Columns before an attention's own. ``keys``, ``values``: rows x heads x n x head size; ``kinds``: rows x n of
-    0 for a prefix's own, ``FILLED`` and ``HIDDEN``; None where all are 0."""
+    0 for a prefix's own, ``_FILLED`` and ``_HIDDEN``; None where all are 0."""
 
     keys: Tensor
     values: Tensor
@@ -65,6 +65,31 @@ class Front:
 
 
 Run = Callable[[Tensor, Front | None], Front | None]  # the attention's input and what stands before it already
+
+
+def counted(front: Front, past: int, x: Tensor) -> Tensor:
+    """The causal mask that a missing one stands for, which counts columns from the prefix's beginning, as in the peer.
+
+    Shape: rows or 1 x 1 x positions x columns.
+    """
+    length = x.shape[1]
+    columns = torch.arange(front.count + past + length, device=x.device)
+    here = torch.arange(length, device=x.device)[:, None]
+    if front.kinds is None:
+        return (columns <= here)[None, None]
+    begin = (front.kinds == _HIDDEN).sum(dim=1)[:, None, None, None]
+    return columns <= here + begin
+
+
+def scores_of(front: Front, own: float, filled: float, dtype: torch.dtype) -> Tensor | None:
+    """What is added to the scores of ``front``'s columns; None for nothing. Shape: rows x 1 x 1 x n."""
+    if front.kinds is None and own == 0:
+        return None
+    kinds = front.all_kinds()
+    lowest = torch.finfo(dtype).min
+    scores = torch.full(kinds.shape, own, dtype=dtype, device=kinds.device)
+    scores = scores.masked_fill(kinds == _FILLED, max(filled, lowest)).masked_fill(kinds == _HIDDEN, lowest)
+    return scores[:, None, None, :]
 
 
 def run_of(node: Node[Placed], filling: float) -> Run:
@@ -129,7 +154,7 @@ class _SideBySide:
     def __init__(self, fork: Fork[Placed], filling: float) -> None:
         self.division = Division(fork.block)
         self.runs = tuple(None if branch is None else run_of(branch, filling) for branch in fork.branches)
-        self.kind = HIDDEN if fork.kind == "rows" else FILLED
+        self.kind = _HIDDEN if fork.kind == "rows" else _FILLED
         self.filling = filling
 
     def __call__(self, x: Tensor, front: Front | None) -> Front | None:

@@ -304,8 +304,10 @@ class Present:
         if any(other in self.entries and self._are_equal(name, other) for other in same):
             return True
         found = _COPY.match(name)
-        rest = () if found is None else (found[2], found[2].partition(".")[2])  # the second: behind the adapter's name
-        return any(f"{found[1]}.{path}" in self.entries for path in rest if found is not None and path)
+        if found is None:
+            return False
+        rest = found[2], found[2].partition(".")[2]  # the second: behind the adapter's name
+        return any(f"{found[1]}.{path}" in self.entries for path in rest if path)
 
     def _is_the_base_s(self, name: str) -> bool:
         """Whether a file's copy of a weight or bias of the base is what the base has."""

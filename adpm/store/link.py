@@ -20,6 +20,7 @@ from typing import Final
 from adpm.core.release import Blob
 from adpm.errors import NotFoundError, StoreError
 from adpm.store.durable import temporary
+from adpm.store.files import blob_of
 from adpm.store.layout import object_path
 
 __all__ = ["Linker", "shared_file"]
@@ -30,27 +31,32 @@ _CANNOT: Final = frozenset(
 )
 
 
-def shared_file(source: Path, directory: Path) -> Path | None:
+def shared_file(source: Path, blob: Blob, directory: Path) -> Path | None:
     """A new file in ``directory``, read-only, with the bytes of ``source`` and without a copy of them.
 
-    None where the two lie in different file systems, or where ``source`` is somebody else's. Errors are those of the
-    file system.
+    None where these are not ``blob``'s, where the two lie in different file systems, or where ``source`` is somebody
+    else's. Errors are those of the file system.
     """
     found = os.path.realpath(source)
     descriptor, target = temporary(directory)
     os.close(descriptor)
-    for way in (_reflink, _hard_link):
-        try:
-            way(found, str(target))
-            target.chmod(0o444)
-        except OSError as error:
-            if error.errno not in _CANNOT:
-                target.unlink(missing_ok=True)
-                raise
-        else:
-            return target
-    target.unlink(missing_ok=True)
-    return None
+    kept = False
+    try:
+        for way in (_reflink, _hard_link):
+            try:
+                way(found, str(target))
+                kept = blob_of(target) == blob
+                if kept:
+                    target.chmod(0o444)  # of a hard link this is the mode of ``source``, too
+                break
+            except OSError as error:
+                kept = False
+                if error.errno not in _CANNOT:
+                    raise
+        return target if kept else None
+    finally:
+        if not kept:
+            target.unlink(missing_ok=True)
 
 
 class Linker:

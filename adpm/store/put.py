@@ -15,7 +15,6 @@ from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import IntegrityError, StoreError
 from adpm.store.durable import link_into_place, sync, sync_all, temporary, write, write_all
-from adpm.store.files import blob_of
 from adpm.store.get import has, quarantine
 from adpm.store.layout import object_path
 from adpm.store.link import shared_file
@@ -79,11 +78,8 @@ class Batch:
         if self.has(blob):
             return True
         try:
-            shared = shared_file(file, self._root / "tmp")
+            shared = shared_file(file, blob, self._root / "tmp")
             if shared is None:
-                return False
-            if blob_of(shared) != blob:
-                shared.unlink()
                 return False
             self._take(blob, shared)
         except OSError as error:

@@ -27,6 +27,7 @@ class HiraPart(DeltaPart):
     """Slots: ``A``, ``B``."""
 
     CONVOLVED = tuple(CONVOLUTIONS)
+    EMBEDDED = True
 
     def setup(self, config: PeftMethod) -> None:
         self.dropout = cast("PeftHira", config).hira_dropout

@@ -127,6 +127,7 @@ class MethodPart(LayerPart):
 
     FROZEN: ClassVar[frozenset[str]] = frozenset()  # slots that are never trained
     CONVOLVED: ClassVar[tuple[type[nn.Module], ...]] = ()  # the convolutions that the method is defined for
+    EMBEDDED: ClassVar[bool] = False  # whether it is defined for embeddings
 
     def __init__(self, adapter: nn.Module, names: Mapping[str, str], place: Place, config: PeftMethod) -> None:
         super().__init__(adapter, names, place.name)

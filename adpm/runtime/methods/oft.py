@@ -32,6 +32,7 @@ class OftPart(MethodPart):
     """Slot: ``R``, [blocks, b (b - 1) / 2]."""
 
     CONVOLVED = (nn.Conv2d,)
+    EMBEDDED = True
 
     def setup(self, config: PeftMethod) -> None:
         self.config = cast("PeftOft", config)

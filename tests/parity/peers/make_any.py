@@ -38,8 +38,10 @@ from make_compositions import (  # type: ignore[import-not-found]  # as above
     add_fusions,
     add_heads,
     composition,
+    description,
     of_prefixes,
     outputs,
+    outputs_of_base,
 )
 from small import SMALL, model_inputs, randomise  # type: ignore[import-not-found]  # as above
 
@@ -358,17 +360,10 @@ def fixture(out: Path, number: int, rng: random.Random, family: str, method: str
     if not well_conditioned(model, inputs, outputs(model, inputs)):
         raise ValueError("its outputs are rounding alone")
     bare = getattr(transformers, f"{small.word}{small.base}").from_pretrained(base_dir, **attention).eval()
-    plainly = {key: value for key, value in inputs.items() if key != "word_starts"}
-    expected |= {f"base.{key}": value for key, value in outputs(bare, plainly).items()}
+    expected |= outputs_of_base(bare, inputs)
     directory = out / "adapters-1.3.0" / f"{number:04}-{family}-{method}-{type(active).__name__.lower()}"
     write(model, directory, names, list(dict.fromkeys(heads)), fusions)
-    described = {
-        "adapters": names,
-        "active": active.to_dict(),
-        "skip_layers": skipped,
-        "fusion": [{"name": name, "adapters": name.split(",")} for name in fusions],
-        "heads": heads,
-    }
+    described = description(names, active, skipped, fusions, heads)
     record(directory, bare, base_dir, (inputs, expected), described, model_type=family, note=str(active))
     return f"{directory.name} {'plain ' if plain else ''}{'head ' if heads else ''}{active}"
 

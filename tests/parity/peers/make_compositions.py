@@ -153,6 +153,25 @@ def outputs(model: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tens
     return found
 
 
+def outputs_of_base(bare: Any, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What the base gives without an adapter, as the corpus names it; where words start a head alone wants to know."""
+    plain = {key: value for key, value in inputs.items() if key != "word_starts"}
+    return {f"base.{key}": value for key, value in outputs(bare, plain).items()}
+
+
+def description(
+    names: list[str], active: Any, skipped: list[int] | None, fusions: list[str], heads: list[str]
+) -> dict[str, Any]:
+    """What is active, as ``composition.json`` has it."""
+    return {
+        "adapters": names,
+        "active": active.to_dict(),
+        "skip_layers": skipped,
+        "fusion": [{"name": name, "adapters": name.split(",")} for name in fusions],
+        "heads": heads,
+    }
+
+
 def add_fusions(rng: random.Random, model: Any, active: Any) -> list[str]:
     """Weights for every fusion in ``active``, with random settings: their names."""
     fusions = [
@@ -198,19 +217,11 @@ def fixture(out: Path, number: int, rng: random.Random, families: Sequence[str],
         inputs["word_starts"] = torch.tensor([[1, 2, 4, 5, 7, 8, 0, 0, 0, 0, 0]] * ROWS)
     if not heads:
         model.active_head = None
-    expected = outputs(model, inputs)
     bare = getattr(transformers, f"{word}{SMALL[family].base}").from_pretrained(base_dir, **attention).eval()
-    plain = {key: value for key, value in inputs.items() if key != "word_starts"}
-    expected |= {f"base.{key}": value for key, value in outputs(bare, plain).items()}
+    expected = outputs(model, inputs) | outputs_of_base(bare, inputs)
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}-{type(active).__name__.lower()}"
     write(model, directory, names, list(dict.fromkeys(heads)), fusions)
-    described = {
-        "adapters": names,
-        "active": active.to_dict(),
-        "skip_layers": skipped,
-        "fusion": [{"name": name, "adapters": name.split(",")} for name in fusions],
-        "heads": heads,
-    }
+    described = description(names, active, skipped, fusions, heads)
     record(directory, bare, base_dir, (inputs, expected), described, model_type=family, note=str(active))
 
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from make_adapterhub import write  # type: ignore[import-not-found]  # beside this file, which runs as a script
-from make_compositions import head_settings, outputs  # type: ignore[import-not-found]  # as above
+from make_compositions import head_settings, outputs, outputs_of_base  # type: ignore[import-not-found]  # as above
 from small import SMALL, head_inputs, randomise  # type: ignore[import-not-found]  # as above
 
 FAMILIES = [family for family, small in SMALL.items() if hasattr(adapters, f"{small.word}AdapterModel")]
@@ -54,8 +54,7 @@ def fixture(out: Path, number: int, rng: random.Random, family: str, kind: str) 
     directory = out / "adapters-1.3.0" / f"{number:03}-{family}:{kind}"
     write(model, directory, ["a"], ["a"])
     bare = getattr(transformers, f"{small.word}Model").from_pretrained(base_dir).eval()
-    plain = {key: value for key, value in inputs.items() if key != "word_starts"}
-    expected |= {f"base.{key}": value for key, value in outputs(bare, plain).items()}
+    expected |= outputs_of_base(bare, inputs)
     save_file(expected, directory / "expected.safetensors")
     save_file(inputs, directory / "inputs.safetensors")
     single = {"type": "single", "children": ["a"]}
