@@ -54,7 +54,10 @@ def attention_acts(name: str, tree: Chain[Placed], anatomy: Anatomy) -> Iterator
         if _BIAS in call:
             _check_even(name, tree, _COUNTED)
         across = any(part.targets[place].across for leaf in leaves_of(tree) for part, place in leaf.part)
-        yield Act(Point(name, "before"), _Cached(run, call, call.cache, mask, across=across))
+        cached = _Cached(run, call, call.cache, mask, across=across)
+        yield Act(Point(name, "before"), cached)
+        if _BIAS in call and _adds_mask(module):
+            yield Act(Point(name, "after"), cached.after)
         return
     linears = next(dict(site.linears) for site in anatomy.attentions() if site.module == name)
     if "rel_embeddings" in call:
@@ -100,6 +103,14 @@ def fitting_acts(trees: Mapping[str, Chain[Placed]], anatomy: Anatomy) -> Iterat
             yield Act(Point(site.module, "before"), _Fit(call, across=site.prefix == "cross"))
 
 
+def _adds_mask(module: nn.Module) -> bool:
+    """Whether an attention with a bias of positions adds its mask to the scores itself.
+
+    Until some transformers 5 the first layer of T5 adds the mask to the bias instead, and the others look at no mask.
+    """
+    return hasattr(module, "scaling")
+
+
 def _fit(kwargs: dict[str, Any], columns: int) -> None:
     """Take away a bias of positions that was made for other ``columns``: the module makes one of zeros then."""
     bias = kwargs.get(_BIAS)
@@ -141,7 +152,11 @@ def _columns(kwargs: dict[str, Any], mask: Tensor | None, past: int) -> int:
 
 
 class _Cached:
-    """Before an attention module: its cache and its mask."""
+    """Before an attention module: its cache and its mask.
+
+    What is added to the scores of a prefix's columns goes with the bias of positions, where layers share one: it is the
+    first layer's, for all.
+    """
 
     def __init__(self, run: Run, call: Call, cache: str, mask: str, *, across: bool) -> None:
         self.run, self.call = run, call
@@ -157,19 +172,29 @@ class _Cached:
         cache, mask = _own(kwargs.get(self.cache), across=self.across), kwargs.get(self.mask)
         # As in the peer, whose masks are added and get a one there; its eager attention always has one.
         filled = 1.0 if mask is not None or is_eager(module) else 0.0
-        scores = scores_of(front, 0.0, filled, x.dtype)
         past = _past(module, cache)
         columns = front.count + _columns(kwargs, mask, past)
+        _fit(kwargs, columns)
+        scores = None if kwargs.get(_BIAS) is not None else scores_of(front, 0.0, filled, x.dtype)
         if mask is None and x.shape[1] > 1 and getattr(module, "is_causal", False):
             mask = counted(front, past, x)
         elif mask is None and scores is not None:
             mask = x.new_zeros(1, 1, 1, columns)
         elif mask is not None:
             mask = functional.pad(mask, (front.count, 0), value=opens(mask))
-        kwargs[self.cache] = _Front(front.keys, front.values, cache)
+        kwargs[self.cache] = _Front(front.keys, front.values, scores, cache)
         kwargs[self.mask] = mask if mask is None or scores is None else with_scores(mask, scores, x)
-        _fit(kwargs, columns)
         return (x,), {name: value for name, value in kwargs.items() if name != first}
+
+    def after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:  # noqa: ARG002 - a hook's
+        """Put the scores into the bias that the next layer gets."""
+        front = kwargs.get(self.cache)
+        scores = front.scores if isinstance(front, _Front) else None
+        if scores is None:
+            return None
+        hidden, bias, *rest = output
+        more = functional.pad(scores, (0, bias.shape[-1] - scores.shape[-1]))
+        return (hidden, bias + more, *rest)
 
 
 class _Front:
@@ -177,8 +202,9 @@ class _Front:
 
     is_compileable = False
 
-    def __init__(self, keys: Tensor, values: Tensor, cache: Any) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, scores: Tensor | None, cache: Any) -> None:
         self.keys, self.values, self.cache = keys, values, cache
+        self.scores = scores  # that the mask has in the columns of these
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if self.cache is not None:

@@ -143,3 +143,16 @@ def test_layers_that_share_a_bias_of_positions_may_have_prefixes_or_not() -> Non
         handle.activate(None)
         assert torch.equal(model.generate(**text), bare)
     assert not torch.equal(found, bare)
+
+
+def test_filling_is_seen_alike_in_layers_that_share_a_bias_of_positions() -> None:
+    """Zero keys score what is added to them: one where the first layer is filled up, nothing where it has a prefix."""
+    model = SMALL["t5"].model("EncoderModel", attn_implementation="eager").eval()
+    handle = adpm.attach(model)
+    handle.add("long", "prefix_tuning_flat", prefix_length=5)
+    handle.add("short", "prefix_tuning_flat", prefix_length=2, leave_out=[1])
+    model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.data.zero_()
+    with handle.using("batch(short: 1, long: 1)"), torch.no_grad():
+        weights = model(input_ids=inputs(2, 9)["input_ids"], output_attentions=True).attentions[1][0]
+    own = weights[..., 3:4]
+    assert far(weights[..., :5] / own, torch.tensor([torch.e, torch.e, torch.e, 1, 1]).expand(4, 9, 5)) < 1e-5
