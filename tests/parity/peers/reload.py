@@ -23,8 +23,8 @@ from small import tensors_of  # type: ignore[import-not-found]  # beside this fi
 def adapterhub(directory: Path, base_class: str) -> Any:
     import adapters  # noqa: PLC0415 - one environment has only one of the peers
 
-    name = base_class.removesuffix("Model") + "AdapterModel"
-    model = getattr(adapters, name).from_pretrained(directory / "base")
+    word = base_class.removesuffix("Model").removesuffix("Encoder")
+    model = getattr(adapters, f"{word}AdapterModel").from_pretrained(directory / "base")
     with_head = (directory / "adapter" / "head_config.json").exists()
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     loaded = model.load_adapter(str(directory / "adapter"), with_head=with_head, use_safetensors=True)
