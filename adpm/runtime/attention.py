@@ -54,7 +54,7 @@ def attention_acts(name: str, tree: Chain[Placed], anatomy: Anatomy) -> Iterator
         if _BIAS in call:
             _check_even(name, tree, _COUNTED)
         across = any(part.targets[place].across for leaf in leaves_of(tree) for part, place in leaf.part)
-        cached = _Cached(run, call, call.cache, mask, across=across)
+        cached = _Cached(run, call, call.cache, mask, across=across, speech=anatomy.model_type == "whisper")
         yield Act(Point(name, "before"), cached)
         if _BIAS in call and _adds_mask(module):
             yield Act(Point(name, "after"), cached.after)
@@ -158,9 +158,9 @@ class _Cached:
     first layer's, for all.
     """
 
-    def __init__(self, run: Run, call: Call, cache: str, mask: str, *, across: bool) -> None:
+    def __init__(self, run: Run, call: Call, cache: str, mask: str, *, across: bool, speech: bool) -> None:
         self.run, self.call = run, call
-        self.cache, self.mask, self.across = cache, mask, across
+        self.cache, self.mask, self.across, self.speech = cache, mask, across, speech
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = self.call.named(args, kwargs)
@@ -170,8 +170,8 @@ class _Cached:
         if front is None:
             return None
         cache, mask = _own(kwargs.get(self.cache), across=self.across), kwargs.get(self.mask)
-        # As in the peer, whose masks are added and get a one there; its eager attention always has one.
-        filled = 1.0 if mask is not None or is_eager(module) else 0.0
+        # As in the peer, whose masks are added and get a one there; its eager attention has one, but for speech.
+        filled = 1.0 if mask is not None or (is_eager(module) and not self.speech) else 0.0
         past = _past(module, cache)
         columns = front.count + _columns(kwargs, mask, past)
         _fit(kwargs, columns)

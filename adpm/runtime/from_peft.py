@@ -160,8 +160,11 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
     for name in tied:
         key = f"{input_embeddings(anatomy)}.{MODULE}".replace(".", "/")
         original = anatomy.modules[name]
-        build = partial(TiedModulePart, layer=name, original=original, key=key)
-        out.append(replace(_module(original, name, f"{below}{name}."), build=build))
+        columns, rows = weight_of(original).shape[::-1]
+        unbiased = nn.Linear(columns, rows, bias=False, device="meta")  # the peer's copy has the weight alone
+        build = partial(TiedModulePart, layer=name, original=unbiased, key=key)
+        start = partial(_copy, original)
+        out.append(replace(_module(unbiased, name, f"{below}{name}."), build=build, start=start))
     if config.bias != "none":
         free = set(_biased(anatomy, [*saved, *tied]))
         out += _biases(free if config.bias == "all" else set(changed), free, changed, anatomy)

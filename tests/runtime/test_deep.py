@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import adpm
@@ -340,6 +340,39 @@ def test_nothing_is_tied_that_does_not_share_a_weight() -> None:
     handle.add("x", "peft_lora", target_modules=["q_proj", "embed_tokens"], ensure_weight_tying=True)
     adapter: Any = handle.adapters["x"]
     assert "lm_head" not in adapter.parts
+
+
+@pytest.mark.filterwarnings("ignore:.*looks untrained")  # the rest of the head, which is the model's own
+def test_a_saved_embedding_takes_the_bias_of_its_output_layer(tmp_path: Path) -> None:
+    model = SMALL["roberta"].model("ForCausalLM", is_decoder=True, tie_word_embeddings=True).eval()
+    torch.manual_seed(0)
+    model.lm_head.bias.data.normal_()
+    handle = adpm.attach(model)
+    saved = ["embed_tokens", "word_embeddings"]
+    handle.add("x", "peft_lora", target_modules=["query"], modules_to_save=saved, ensure_weight_tying=True)
+    with torch.no_grad():
+        bare = model(**inputs(2, 7)).logits
+        with handle.using("x"):
+            assert torch.allclose(model(**inputs(2, 7)).logits, bare - model.lm_head.bias, atol=1e-5)
+    handle.save("x", tmp_path)
+    names = load_file(tmp_path / "adapter_model.safetensors").keys()
+    assert {"base_model.model.lm_head.decoder.weight", "base_model.model.lm_head.decoder.bias"} & names == {
+        "base_model.model.lm_head.decoder.weight"
+    }
+    handle.read(tmp_path, name="y")
+
+
+@pytest.mark.parametrize("family", ["gemma2", "llama"])
+def test_virtual_tokens_are_what_the_layers_get(family: str) -> None:
+    """Behind the factor of Gemma 2's embeddings, whether the embeddings multiply with it or the model does."""
+    model = SMALL[family].model().eval()
+    handle = adpm.attach(model)
+    handle.add("x", "peft_prompt_tuning", num_virtual_tokens=3)
+    with handle.using("x"), torch.no_grad():
+        found = model(**inputs(2, 7), output_hidden_states=True).hidden_states[0]
+    assert found.shape[1] == 10
+    adapter: Any = handle.adapters["x"]
+    assert torch.allclose(found[0, :3], adapter.parts["prompt/vectors"]["vectors"], atol=1e-6)
 
 
 class Experts(nn.Module):

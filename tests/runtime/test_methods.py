@@ -329,6 +329,24 @@ def test_files_hold_what_the_peer_can_t_do_without(tmp_path: Path) -> None:
     assert [tuple(tensor.shape) for tensor in magnitudes] == [(32,)]
 
 
+def test_reft_counts_the_text_s_own_positions_wherever_a_prompt_stands_in_the_union() -> None:
+    prompt = {"architecture": "prompt_tuning", "prompt_length": 2}
+    reft = {"architecture": "reft", "layers": [0], "prefix_positions": 0, "suffix_positions": 2, "r": 1}
+    handle = adpm.attach(make())
+    for name, configs in (("before", [prompt, reft]), ("behind", [reft, prompt])):
+        handle.add(name, {"architecture": "union", "configs": configs})
+    one, other = (dict(handle.adapters[name].named_parameters()) for name in ("before", "behind"))
+    assert one.keys() == other.keys()
+    for number, (name, parameter) in enumerate(sorted(one.items())):
+        torch.manual_seed(number)
+        parameter.data.normal_()
+        other[name].data.copy_(parameter)
+    handle.activate("before")
+    found = outputs(handle.model)
+    handle.activate("behind")
+    assert far(found, outputs(handle.model)) == 0
+
+
 def test_where_reft_s_first_and_last_positions_meet_the_last_win() -> None:
     """The last row has four tokens: its third is among the first three and the last two."""
     model = with_adapter("noreft", {"prefix_positions": 3, "suffix_positions": 2, "layers": [0]})

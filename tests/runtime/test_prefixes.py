@@ -156,3 +156,16 @@ def test_filling_is_seen_alike_in_layers_that_share_a_bias_of_positions() -> Non
         weights = model(input_ids=inputs(2, 9)["input_ids"], output_attentions=True).attentions[1][0]
     own = weights[..., 3:4]
     assert far(weights[..., :5] / own, torch.tensor([torch.e, torch.e, torch.e, 1, 1]).expand(4, 9, 5)) < 1e-5
+
+
+def test_filling_scores_nothing_where_speech_has_no_mask() -> None:
+    """Zero keys score what is added to them; an encoder of speech adds nothing, under eager attention either."""
+    model = SMALL["whisper"].model(attn_implementation="eager", pad_token_id=0).eval()
+    handle = adpm.attach(model)
+    handle.add("long", "prefix_tuning_flat", prefix_length=5)
+    handle.add("short", "prefix_tuning_flat", prefix_length=2)
+    for parameter in handle.adapters["short"].parameters():
+        parameter.data.zero_()
+    with handle.using("batch(short: 1, long: 1)"), torch.no_grad():
+        weights = model(**model_inputs("sound", rows=2), output_attentions=True).encoder_attentions[0][0]
+    assert far(weights[..., :5] / weights[..., :1], torch.ones(*weights.shape[:2], 5)) < 1e-5

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from adpm.formats.adapterhub_methods import PromptTuning
 from adpm.runtime.anatomy import Anatomy
-from adpm.runtime.hooks import Act, Point
+from adpm.runtime.hooks import Act, Order, Point
 from adpm.runtime.methods.calls import Call, widen
 from adpm.runtime.methods.hooked import HookedPart
 from adpm.runtime.methods.masking import is_eager, opens, with_scores
@@ -47,7 +47,8 @@ class EmbeddedPromptPart(HookedPart):
     def acts(self, anatomy: Anatomy) -> Iterator[Act]:
         base, embeddings = anatomy.prefix.rstrip("."), anatomy.embeddings()[0]
         if "mask" not in Call(anatomy.module(embeddings)):
-            yield Act(Point(base, "before"), _WidenPlain(self, Call(anatomy.modules[base])))
+            widen_plain = _WidenPlain(self, Call(anatomy.modules[base]))
+            yield Act(Point(base, "before"), widen_plain, Order.SUBLAYER)  # ReFT looks at the text's own mask before
         yield Act(Point(embeddings, "after"), _Insert(self))
         attentions = {site.layer: anatomy.module(site.module) for site in anatomy.attentions()}
         for number, layer in anatomy.layers():

@@ -4,8 +4,9 @@
 
 The outputs have n more positions. An encoder-decoder has them before its encoder's input. In generation the first step
 puts them into the cache; later ones count them. P-tuning's files hold finished vectors, and so do these parts: its
-encoder is a way to train them that ends there. Sources: Lester et al. 2021 (2104.08691), Liu et al. 2021 (2103.10385);
-``peft`` 0.21.2, ``peft_model.py``.
+encoder is a way to train them that ends there. They come in behind the factor of Gemma 2's embeddings, as on the newest
+transformers; older ones have it in the model, behind everything that is embedded. Sources: Lester et al. 2021
+(2104.08691), Liu et al. 2021 (2103.10385); ``peft`` 0.21.2, ``peft_model.py``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class PromptPart(HookedPart):
         super().__init__(adapter, names)
         self.count = config.num_virtual_tokens
         self.drops_types = config.task_type == "CAUSAL_LM"
+        self.factor = 1.0  # that the model multiplies the vectors with
 
     def acts(self, anatomy: Anatomy) -> Iterator[Act]:
         model = anatomy.model
@@ -46,6 +48,9 @@ class PromptPart(HookedPart):
                 f"{type(model).__name__} takes no embedded tokens",
                 cause="prompt tuning in PEFT's form puts its vectors before them",
             )
+        known = anatomy.table
+        if known is not None and known.embeddings.unscaled and not hasattr(embedding, "embed_scale"):
+            self.factor = anatomy.hidden_size**0.5
         if not paired:
             yield Act(Point("", "before"), _Prepend(self, Call(model), embedding))
             return
@@ -56,7 +61,7 @@ class PromptPart(HookedPart):
 
     def before(self, embedded: Tensor) -> Tensor:
         """``embedded`` (rows x tokens x size) with the vectors before it."""
-        vectors = self["vectors"][: self.count].to(embedded)
+        vectors = self["vectors"][: self.count].to(embedded) / self.factor
         return torch.cat((vectors.expand(len(embedded), -1, -1), embedded), dim=1)
 
 

@@ -7,8 +7,9 @@ stays, and the change is scale * (B A - B0 A0), the same sum:
     olora    B0 A0 = the first r columns of Q times the first r rows of R, where W = Q R
     kasa     B0 A0 = the r smallest singular values and vectors of W, over scale; and A := diag(d) A with d: r
 
-The products depend on W alone, whatever signs a decomposition takes; they are made in float64, as half of a sum that
-nearly cancels. ``pissa_niter_N`` approximates the first by random numbers that nobody kept; the exact one stands in for
+The products depend on W alone, whatever signs a decomposition takes. They are made in float32, as the peer's: where
+two values at the cut lie close, rounding decides what was taken out, and A and B were trained beside that.
+``pissa_niter_N`` approximates the first by random numbers that nobody kept; the exact one stands in for
 it. Sources: Meng et al. 2024 (2404.02948), Büyükakyüz 2024 (2406.01775), Wang et al. 2024 (2412.06071); ``peft``
 0.21.2, ``tuners/lora/layer.py`` and ``variants.py``.
 """
@@ -29,7 +30,7 @@ __all__ = ["ResidualPart", "first_pair"]
 
 def first_pair(way: str, layer: nn.Module, rank: int, scale: float) -> tuple[Tensor, Tensor]:
     """A0 (r x in) and B0 (out x r) of a layer, in float32."""
-    weight = weight_of(layer).detach().double()
+    weight = weight_of(layer).detach().float()
     if way == "olora":
         q, r = torch.linalg.qr(weight)
         return r[:rank].float(), q[:, :rank].float()

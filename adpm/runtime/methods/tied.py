@@ -88,7 +88,7 @@ class TiedLowRankPart(LowRankPart):
 
 
 class TiedModulePart(ModulePart):
-    """The output layer's own copy. ``key`` is that of the embedding's part."""
+    """The output layer's own copy, without a bias. ``key`` is that of the embedding's part."""
 
     def __init__(self, adapter: Any, names: Mapping[str, str], layer: str, original: nn.Module, key: str) -> None:
         super().__init__(adapter, names, layer, original)

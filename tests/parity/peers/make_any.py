@@ -340,7 +340,8 @@ def fixture(out: Path, number: int, rng: random.Random, family: str, method: str
         model.add_adapter(name, config=config)
     fusions = add_fusions(rng, model, active)
     pooled = getattr(base, "pooler", None) is not None
-    twice = isinstance(active, ac.BatchSplit) and any(isinstance(part, ac.BatchSplit) for part in active)
+    divided = (ac.BatchSplit, ac.Parallel)  # twice: the peer has one head then for adapters that have their own
+    twice = isinstance(active, divided) and any(isinstance(part, divided) for part in active)
     heads = add_heads(rng, model, active, pooled) if not plain and not twice and rng.random() < 0.4 else []
     randomise_adapters(model)
     model.eval()
