@@ -331,7 +331,7 @@ def test_files_hold_what_the_peer_can_t_do_without(tmp_path: Path) -> None:
 
 def test_reft_counts_the_text_s_own_positions_wherever_a_prompt_stands_in_the_union() -> None:
     prompt = {"architecture": "prompt_tuning", "prompt_length": 2}
-    reft = {"architecture": "reft", "layers": [0], "prefix_positions": 0, "suffix_positions": 2, "r": 1}
+    reft = {"architecture": "reft", "orthogonality": False, "prefix_positions": 0, "suffix_positions": 2, "r": 1}
     handle = adpm.attach(make())
     for name, configs in (("before", [prompt, reft]), ("behind", [reft, prompt])):
         handle.add(name, {"architecture": "union", "configs": configs})
