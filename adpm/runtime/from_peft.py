@@ -130,9 +130,7 @@ _SHARED: Final[Mapping[type[PeftMethod], _Shared]] = {
 
 def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ...]:
     """Every part of the adapter. Raises ``AdapterError`` (``adapter-misfit``, ``method-unsupported``)."""
-    saved, tied = saved_names(config, anatomy), list[str]()
-    if isinstance(config, PeftLora) and config.ensure_weight_tying:
-        saved, tied = tie(saved, config.modules_to_save, anatomy)
+    saved, tied = _saved(config, anatomy)
     targets = [name for name in target_names(config, anatomy) if name not in tied]
     twice = sorted(set(saved) & set(targets))
     if twice:
@@ -169,6 +167,22 @@ def peft_blueprints(config: PeftMethod, anatomy: Anatomy) -> tuple[Blueprint, ..
         free = set(_biased(anatomy, [*saved, *tied]))
         out += _biases(free if config.bias == "all" else set(changed), free, changed, anatomy)
     return tuple(out)
+
+
+def _saved(config: PeftMethod, anatomy: Anatomy) -> tuple[list[str], list[str]]:
+    """The modules that are saved whole, and output layers that have the weight of one of them."""
+    saved = saved_names(config, anatomy)
+    if not isinstance(config, PeftLora) or not config.ensure_weight_tying:
+        return saved, []
+    saved, tied = tie(saved, config.modules_to_save, anatomy)
+    embeddings = [name for name in saved if isinstance(anatomy.modules[name], nn.Embedding)]
+    if tied and len(embeddings) > 1:
+        raise AdapterError(
+            "method-unsupported",
+            f"the adapter saves {', '.join(embeddings)} and ties {', '.join(tied)} to them",
+            cause="PEFT takes such embeddings for output layers, and can't run the model",
+        )
+    return saved, tied
 
 
 def _method(config: PeftMethod, targets: Iterable[str], anatomy: Anatomy) -> Iterator[Blueprint]:

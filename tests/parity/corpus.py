@@ -117,6 +117,13 @@ class Case:
         """Whether the peer's average divides the weighted sum by the number of its parts, which adpm does not."""
         return any(block.kind == "average" for block in blocks(self.composition())) and not self.is_peft
 
+    @property
+    def scales(self) -> bool:
+        """Whether adapters multiply a layer's output, (IA)3, instead of adding to it."""
+        paths = (path / "adapter_config.json" for found in self.directories().values() for path in found)
+        configs = (json.loads(path.read_text("utf-8"))["config"] for path in paths if path.is_file())
+        return any(config.get("composition_mode") == "scale" for config in configs)
+
     def composition(self) -> Composition | Rows | None:
         """What is active, in adpm's words."""
         if self.rows:

@@ -1,6 +1,7 @@
 """The peer's average, for comparing with it: what adpm computes, divided by the number of its parts once more.
 
-Decision 0020 says why adpm does not. In the peer LoRA's weighted changes are so divided, and bottlenecks' outputs.
+Decision 0020 says why adpm does not. In the peer LoRA's weighted changes are so divided, (IA)3's weighted factors, and
+bottlenecks' outputs.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from adpm.runtime import bottlenecks, layers, sublayer
 from adpm.runtime.tree import Fork
 
 
-def divide_again(patch: pytest.MonkeyPatch) -> None:
-    """Let averages divide as the peer's do, until ``patch`` is undone."""
+def divide_again(patch: pytest.MonkeyPatch, *, scales: bool) -> None:
+    """Let averages divide as the peer's do, until ``patch`` is undone; ``scales``: of (IA)3, which multiplies."""
     fork, layer, sum_form = bottlenecks.RunTree._fork, layers._ForkAfter.__call__, bottlenecks.sum_form
 
     def site(self: Any, node: Any, state: Any) -> Any:
@@ -23,7 +24,10 @@ def divide_again(patch: pytest.MonkeyPatch) -> None:
 
     def call(self: Any, module: Any, args: Any, kwargs: Any, output: Any) -> Any:
         out = layer(self, module, args, kwargs, output)
-        return output + (out - output) / len(self.branches) if self.division.kind == "average" else out
+        if self.division.kind != "average":
+            return out
+        number = len(self.branches)
+        return out / number if scales else output + (out - output) / number
 
     def general(tree: Any, fusions: Any) -> Any:
         averages = any(isinstance(item, Fork) and item.kind == "average" for item in tree.items)

@@ -103,7 +103,7 @@ def close(found: torch.Tensor | None, expected: torch.Tensor, tolerance: float) 
 def test_parity(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     if case.divides_again:
-        divide_again(monkeypatch)
+        divide_again(monkeypatch, scales=case.scales)
     model = base_of(case)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     expected = load_file(case.directory / "expected.safetensors")

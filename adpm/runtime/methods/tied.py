@@ -3,7 +3,8 @@
     y + scale * (x B_e) A_e          A_e: r x tokens, B_e: size x r, the embedding's own pair
 
 So the output layer's A is B_e^T and its B is A_e^T, in files too. Of a saved embedding it has the weight. Where a file
-says otherwise, as when something wrote to one of the two alone, each has its own.
+says otherwise, as when something wrote to one of the two alone, each has its own. Other embeddings that share the
+weight, an encoder's and a decoder's, have pairs of their own, as in the peer.
 Source: ``peft`` 0.21.2, ``tuners/lora/model.py`` (``_add_targets_to_tie``, ``_add_modules_to_save_to_tie``).
 """
 
@@ -16,7 +17,6 @@ from typing import Any, Final
 import torch
 from torch import Generator, Tensor, nn
 
-from adpm.errors import AdapterError
 from adpm.formats.peft_keys import Names
 from adpm.runtime.anatomy import Anatomy
 from adpm.runtime.methods.low_rank import LowRankOptions, LowRankPart, start_low_rank
@@ -30,22 +30,18 @@ _OTHER: Final = {"A": "B", "B": "A"}
 
 
 def tie(names: list[str], meant: Names, anatomy: Anatomy) -> tuple[list[str], list[str]]:
-    """``names`` with the embedding for the output layers that share its weight, and these; as they are, and none, where
-    ``meant``, what the config says, means neither."""
+    """``names`` with all embeddings for the output layers that share their weight, and these; as they are, and none,
+    where there are none or ``meant``, what the config says, means neither."""
     if not _is_meant(meant):
         return names, []
     embedding = input_embeddings(anatomy)
-    tied = tied_with(embedding, anatomy)
-    if not tied or not {embedding, *tied} & set(names):
+    sharing = tied_with(embedding, anatomy)
+    tied = [name for name in sharing if isinstance(anatomy.modules[name], nn.Linear)]
+    if not tied or not {embedding, *sharing} & set(names):
         return names, []
-    if any(not isinstance(anatomy.modules[name], nn.Linear) for name in tied):
-        raise AdapterError(
-            "method-unsupported",
-            f"the adapter ties all that shares the weight of {embedding}, which are {', '.join(tied)}",
-            cause="adpm ties output layers to an embedding, and no embeddings to each other",
-        )
     rest = [name for name in names if name not in tied]
-    return (rest if embedding in rest else [embedding, *rest]), tied
+    more = [name for name in (embedding, *sharing) if name not in tied and name not in rest]
+    return [*more, *rest], tied
 
 
 def _is_meant(meant: Names) -> bool:
