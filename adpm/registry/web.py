@@ -15,8 +15,6 @@ from adpm.net.client import Client
 from adpm.net.patience import Patience
 from adpm.net.url import checked, shown
 from adpm.registry.cache import DocumentCache
-from adpm.registry.dav import DavBucket
-from adpm.registry.objects import ObjectPlace
 from adpm.registry.place import Ability, Content, Place, WritablePlace
 from adpm.registry.placed import PlacedRegistry
 from adpm.registry.reach import way_to
@@ -105,6 +103,9 @@ class WebPlace(Place):
         allowed = {word.strip().upper() for word in answer.headers.get("allow", "").split(",")}
         if allowed and "PROPFIND" not in allowed and "MKCOL" not in allowed:
             return f"it allows only {', '.join(sorted(allowed))}"
+        from adpm.registry.dav import DavBucket  # noqa: PLC0415 - who only reads must not pay for what writing needs
+        from adpm.registry.objects import ObjectPlace  # noqa: PLC0415 - as above
+
         return ObjectPlace(DavBucket(self._url, self._client))
 
     def _at(self, path: str) -> str:
