@@ -9,7 +9,7 @@ from typing import Final
 
 from adpm import limits
 from adpm.core.address import has_secret
-from adpm.core.composition import leaves, parse_composition
+from adpm.core.composition import Composition, leaves, parse_composition
 from adpm.core.files import LOCK_FILE, MANIFEST_FILE
 from adpm.core.manifest import BaseSource, Manifest, PackageHeader, RegistrySource, Wanted
 from adpm.core.metrics import Floor, Preference
@@ -72,6 +72,13 @@ def _check_merged(data: bytes, source: str) -> None:
         raise DocumentError("manifest-invalid", source, faults, hint=hint)
 
 
+def _compose(node: Node) -> dict[Alias, Composition]:
+    """Compositions by name. Between braces YAML ends a value at a comma, so that the rest of one becomes a name."""
+    if any(str(child.path[-1]).count(")") > str(child.path[-1]).count("(") for child in node.children()):
+        node.fail("has a composition cut at a comma: put it in quotes, or on a line of its own")
+    return map_of(Alias.parse, parsed(parse_composition))(node)
+
+
 def _manifest(node: Node, root: Manifest | None) -> Manifest:
     fields = node.fields()
     manifest = Manifest(
@@ -82,7 +89,7 @@ def _manifest(node: Node, root: Manifest | None) -> Manifest:
             *(fields.get("adapters", _adapters) or ()),
             *(wanted for group in (fields.get("groups", _groups) or {}).values() for wanted in group),
         ),
-        compose=fields.get("compose", map_of(Alias.parse, parsed(parse_composition)), default={}),
+        compose=fields.get("compose", _compose, default={}),
         package=fields.get("package", _package),
         rules=rules_fields(fields),
         workspace=fields.get("workspace", _workspace),

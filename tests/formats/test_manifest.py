@@ -56,6 +56,10 @@ adapters:
             "package.requires (line 1): requires one package twice; join the constraints with a comma",
         ),
         (
+            "compose: {x: stack(a, b)}",
+            "compose (line 1): has a composition cut at a comma: put it in quotes, or on a line of its own",
+        ),
+        (
             "compose: {x: 'stack(a,,b)'}",
             (
                 "compose.x (line 1): 'stack(a,,b)' is not a composition: at character 9: expected an adapter's name "
