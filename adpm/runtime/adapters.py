@@ -243,8 +243,9 @@ class Adapters(nn.Module):
         return None if self._merged is None else self._merged.name
 
     def remove(self, name: str) -> None:
-        """Take an adapter off the model. Raises ``UsageError`` (``adapter-active``) while it acts."""
-        self._adapter(name)
+        """Take an adapter off the model; its memory is free then. Raises ``UsageError`` (``adapter-active``) while it
+        acts."""
+        removed = self._adapter(name)
         compositions = [plan.composition for plan in self._hooks.plans() if plan.composition is not None]
         if any(name in leaves(composition) for composition in compositions):
             raise UsageError("adapter-active", f"the adapter {name!r} is active", hint="activate something else first")
@@ -252,6 +253,7 @@ class Adapters(nn.Module):
         for key in [key for key, names in self._fusion_names.items() if name in names]:
             del self.fusions[key], self._fusion_names[key]
         self._plans.clear()
+        removed.parts.clear()  # they refer to it, so that only the collector would find the two
 
     def activate(self, composition: Wanted = None, *, rows: Rowwise | None = None) -> None:
         """Make a composition act, or nothing, in all threads. Cost after the first time: one assignment.

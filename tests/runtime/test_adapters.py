@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
+import weakref
 from typing import Any
 
 import pytest
@@ -337,6 +339,23 @@ def test_remove() -> None:
         handle.activate("pa")
     handle.add("pa", "par_bn")
     assert str(handle.active) == "stack(ho, pf)"
+
+
+def test_what_is_removed_is_freed_without_the_collector() -> None:
+    model = with_adapters()
+    handle = model.adpm
+    for composition in ("stack(ho, pf)", "batch(pf: 1, ho: 2)", "lo", None):
+        with handle.using(composition):
+            outputs(model)
+    held = [weakref.ref(tensor) for name in ("ho", "lo") for tensor in handle.adapters[name].parameters()]
+    gc.disable()
+    try:
+        handle.remove("ho")
+        handle.remove("lo")
+        assert held
+        assert not any(reference() is not None for reference in held)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
