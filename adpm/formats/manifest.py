@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -21,7 +22,7 @@ from adpm.core.workspace import Workspace, member_pattern
 from adpm.errors import DocumentError, Fault, UsageError
 from adpm.formats.card import language, license_, metric, task
 from adpm.formats.conflict import markers
-from adpm.formats.reader import Fields, Node, list_of, map_of, parsed, text
+from adpm.formats.reader import Decoder, Fields, Node, list_of, map_of, parsed, text
 from adpm.formats.rules import rules_fields
 from adpm.formats.source import wanted_source
 from adpm.formats.yaml import YamlDocument, open_yaml
@@ -72,11 +73,12 @@ def _check_merged(data: bytes, source: str) -> None:
         raise DocumentError("manifest-invalid", source, faults, hint=hint)
 
 
-def _compose(node: Node) -> dict[Alias, Composition]:
+def _compose(node: Node) -> Mapping[str, Composition]:
     """Compositions by name. Between braces YAML ends a value at a comma, so that the rest of one becomes a name."""
     if any(str(child.path[-1]).count(")") > str(child.path[-1]).count("(") for child in node.children()):
         node.fail("has a composition cut at a comma: put it in quotes, or on a line of its own")
-    return map_of(Alias.parse, parsed(parse_composition))(node)
+    read: Decoder[Mapping[str, Composition]] = map_of(Alias.parse, parsed(parse_composition))
+    return read(node)
 
 
 def _manifest(node: Node, root: Manifest | None) -> Manifest:

@@ -36,7 +36,9 @@ from adpm.formats.peft_linear import (
     PeftRoad,
     PeftShira,
     PeftSupertuning,
+    PeftTinyLora,
     PeftTokens,
+    PeftUniLora,
     PeftVbLora,
     PeftVera,
 )
@@ -81,7 +83,9 @@ PEFT_METHODS: Final[Mapping[str, type[PeftMethod]]] = {
         PeftRoad,
         PeftShira,
         PeftSupertuning,
+        PeftTinyLora,
         PeftTokens,
+        PeftUniLora,
         PeftVbLora,
         PeftVera,
     )

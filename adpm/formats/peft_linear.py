@@ -37,7 +37,9 @@ __all__ = [
     "PeftRoad",
     "PeftShira",
     "PeftSupertuning",
+    "PeftTinyLora",
     "PeftTokens",
+    "PeftUniLora",
     "PeftVbLora",
     "PeftVera",
 ]
@@ -189,6 +191,41 @@ class PeftVbLora(PeftMethod):
     vblora_dropout: float = key(probability, 0.0)
     init_vector_bank_bound: float = key(number, 0.02)
     init_logits_std: float = key(number, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftTinyLora(PeftMethod):
+    """``TinyLoraConfig``: ``u`` numbers for a group of layers; the fixed matrices are in the file or made from
+    ``projection_seed``."""
+
+    KIND: ClassVar[str] = "TINYLORA"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"exclude_modules"})
+
+    r: int = key(RANK, 2)
+    u: int = key(RANK, 64)
+    weight_tying: float = key(probability, 0.0)
+    tinylora_dropout: float = key(probability, 0.0)
+    projection_seed: int = key(_SEED, 42)
+    save_projection: bool = key(flag, True)
+    init_v_bound: float = key(number, 0.02)
+    init_weights: bool | str = key(word_or_flag("uniform"), True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftUniLora(PeftMethod):
+    """``UniLoraConfig``: one vector of ``theta_d_length`` for all layers; which entry stands where is in the file or
+    made from ``proj_seed``."""
+
+    KIND: ClassVar[str] = "UNILORA"
+    ABSENT: ClassVar[frozenset[str]] = frozenset({"exclude_modules"})
+
+    r: int = key(RANK, 4)
+    proj_seed: int = key(_SEED, 42)
+    theta_d_length: int = key(RANK, 256)
+    unilora_dropout: float = key(probability, 0.0)
+    init_theta_d_bound: float = key(number, 0.02)
+    init_weights: bool = key(flag, True)
+    save_indices: bool = key(flag, False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,9 @@ from adpm.formats.peft_linear import (
     PeftRoad,
     PeftShira,
     PeftSupertuning,
+    PeftTinyLora,
     PeftTokens,
+    PeftUniLora,
     PeftVbLora,
     PeftVera,
 )
@@ -70,6 +72,24 @@ from adpm.runtime.methods.road import RoadPart
 from adpm.runtime.methods.shira import ShiraPart
 from adpm.runtime.methods.supertuning import SupertuningPart
 from adpm.runtime.methods.tied import TiedModulePart, tie
+from adpm.runtime.methods.tinylora import (
+    PROJECTIONS,
+    VECTORS,
+    TinyLoraPart,
+    projection_slots,
+    start_projections,
+    start_vectors,
+    vector_slots,
+)
+from adpm.runtime.methods.unilora import (
+    LAYOUT,
+    THETA,
+    UniLoraPart,
+    layout_slots,
+    start_layout,
+    start_theta,
+    theta_slots,
+)
 from adpm.runtime.methods.vblora import BANK, VbLoraPart, bank_slots, start_bank
 from adpm.runtime.methods.vera import PROJECTION, VeraPart, start_vera_pair, vera_pair_slots
 from adpm.runtime.methods.whole import BiasPart, ModulePart
@@ -107,6 +127,8 @@ _METHODS: Final[Mapping[type[PeftMethod], type[MethodPart]]] = {
     PeftRoad: RoadPart,
     PeftShira: ShiraPart,
     PeftSupertuning: SupertuningPart,
+    PeftTinyLora: TinyLoraPart,
+    PeftUniLora: UniLoraPart,
     PeftVbLora: VbLoraPart,
     PeftVera: VeraPart,
 }
@@ -114,17 +136,29 @@ _METHODS: Final[Mapping[type[PeftMethod], type[MethodPart]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
+    """``option``: what in the config says whether a file holds it; the empty text: every file does."""
+
     key: str
     slots: Callable[[PeftMethod, list[Place]], tuple[Slot, ...]]
     start: Callable[[PeftMethod, Tensors, Generator | None], None]
     part: Callable[[Any, Mapping[str, str]], Part]
+    option: str = ""
 
 
-_SHARED: Final[Mapping[type[PeftMethod], _Shared]] = {
-    PeftPvera: _Shared(PROJECTION, pvera_pair_slots, start_vera_pair, FrozenPart),
-    PeftRandLora: _Shared(PROJECTION, randlora_base_slots, start_randlora_bases, FrozenPart),
-    PeftVbLora: _Shared(BANK, bank_slots, start_bank, Part),
-    PeftVera: _Shared(PROJECTION, vera_pair_slots, start_vera_pair, FrozenPart),
+_STORED: Final = "save_projection"
+_SHARED: Final[Mapping[type[PeftMethod], tuple[_Shared, ...]]] = {
+    PeftPvera: (_Shared(PROJECTION, pvera_pair_slots, start_vera_pair, FrozenPart, _STORED),),
+    PeftRandLora: (_Shared(PROJECTION, randlora_base_slots, start_randlora_bases, FrozenPart, _STORED),),
+    PeftTinyLora: (
+        _Shared(VECTORS, vector_slots, start_vectors, Part),
+        _Shared(PROJECTIONS, projection_slots, start_projections, FrozenPart, _STORED),
+    ),
+    PeftUniLora: (
+        _Shared(THETA, theta_slots, start_theta, Part),
+        _Shared(LAYOUT, layout_slots, start_layout, FrozenPart, "save_indices"),
+    ),
+    PeftVbLora: (_Shared(BANK, bank_slots, start_bank, Part),),
+    PeftVera: (_Shared(PROJECTION, vera_pair_slots, start_vera_pair, FrozenPart, _STORED),),
 }
 
 
@@ -188,7 +222,8 @@ def _saved(config: PeftMethod, anatomy: Anatomy) -> tuple[list[str], list[str]]:
 def _method(config: PeftMethod, targets: Iterable[str], anatomy: Anatomy) -> Iterator[Blueprint]:
     """A part for each target, and one for what they share."""
     method = _METHODS[type(config)]
-    places = [_place(config, anatomy, name) for name in targets]
+    found = [_place(config, anatomy, name) for name in targets]
+    places = [replace(place, number=number, among=len(found)) for number, place in enumerate(found)]
     for place in places:
         yield Blueprint(
             key=place.name.replace(".", "/"),
@@ -197,15 +232,14 @@ def _method(config: PeftMethod, targets: Iterable[str], anatomy: Anatomy) -> Ite
             build=partial(method, place=place, config=config),
             start=partial(method.start, config, place),
         )
-    shared = _SHARED.get(type(config))
-    if shared is not None:
+    for shared in _SHARED.get(type(config), ()):
         yield Blueprint(
             key=shared.key,
             file=(SHARED, ""),
             slots=shared.slots(config, places),
             build=shared.part,
             start=partial(shared.start, config),
-            stored=getattr(config, "save_projection", True),
+            stored=not shared.option or getattr(config, shared.option),
         )
 
 
@@ -253,7 +287,8 @@ def _biases(wanted: set[str], free: set[str], changed: list[str], anatomy: Anato
     """A part for each of the ``free`` modules that adds one of the biases of those ``wanted``.
 
     Modules may share a bias: replicas all add it, and of an output layer and what that is in the layer does. A file has
-    it below ``base_layer`` where any adapter of the model that was saved changes the module.
+    it below ``base_layer`` where any adapter of the model that was saved changes the module, and below
+    ``original_module`` where another one saves it whole.
     """
     owners: dict[Tensor, list[str]] = {}
     for name, module in anatomy.modules.items():
@@ -264,7 +299,7 @@ def _biases(wanted: set[str], free: set[str], changed: list[str], anatomy: Anato
         if wanted.isdisjoint(sharing):
             continue
         adding = [name for name in sharing if "weight" in anatomy.modules[name]._parameters] or sharing  # noqa: SLF001 - as above
-        paths = [f"{name}{below}.bias" for name in sharing for below in ("", ".base_layer")]
+        paths = [f"{name}{below}.bias" for name in sharing for below in ("", ".base_layer", ".original_module")]
         for name in filter(free.__contains__, adding):
             file = f"{name}.{'base_layer.' if name in changed else ''}bias"
             yield Blueprint(

@@ -51,7 +51,9 @@ PEFT_KINDS: Final = {
     "ROAD",
     "SHIRA",
     "SUPERTUNING",
+    "TINYLORA",
     "TRAINABLE_TOKENS",
+    "UNILORA",
     "VBLORA",
     "VERA",
 }

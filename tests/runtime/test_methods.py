@@ -71,6 +71,9 @@ PEFT: dict[str, dict[str, Any]] = {
     "pvera": {"r": 8, "save_projection": False},
     "supertuning": {"sparsity": 0.9, "r": 3},
     "supertuning-found": {"sparsity": 0.8, "select_top": False, "save_precomputed_indices": False},
+    "tinylora": {"r": 3, "u": 5, "weight_tying": 0.5},
+    "tinylora-made": {"r": 2, "u": 7, "save_projection": False},
+    "unilora": {"r": 3, "theta_d_length": 50},
     "prompt_tuning": {"num_virtual_tokens": 4},
     "prefix_tuning": {"num_virtual_tokens": 4},
 }
@@ -183,6 +186,7 @@ def test_a_new_one_does_what_the_peer_s_does(name: str, settings: dict[str, Any]
         "plus",
         "kasa",
         "para",
+        "unilora",
     )
     assert (far(found, bare) > 1e-4) == any(word in name for word in words)
 

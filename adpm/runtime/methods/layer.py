@@ -51,7 +51,8 @@ CONVOLUTIONS: Final[Mapping[type[nn.Module], Any]] = {
 class Place:
     """One module that a method changes; ``inputs`` and ``outputs`` of an embedding are its tokens and their size.
 
-    Of a convolution they are the sides of its weight as a matrix, with ``kernel`` inside ``inputs``.
+    Of a convolution they are the sides of its weight as a matrix, with ``kernel`` inside ``inputs``. ``number``: which
+    it is ``among`` so many that the adapter changes, in the model's order.
     """
 
     name: str
@@ -59,6 +60,8 @@ class Place:
     inputs: int
     outputs: int
     kernel: tuple[int, ...] = ()
+    number: int = 0
+    among: int = 1
 
 
 class Seen(NamedTuple):

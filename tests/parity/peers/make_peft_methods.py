@@ -176,8 +176,9 @@ FEEDS = ("down_proj", "wo", "wo_proj", "fc2", "fc_out", "lin2", "c_proj", "outpu
 CONVOLVED = ("lora", "lora_options", "loha", "lokr", "oft", "boft", "hra", "ia3", "adalora", "hira")
 TOGETHER = (
     *("lora_options", "ia3", "loha", "lokr", "oft", "boft", "hra", "fourierft", "miss", "shira", "road"),
-    *("beft", "deft", "delora", "glora", "gralora", "hira", "peanut", "supertuning"),
+    *("beft", "deft", "delora", "glora", "gralora", "hira", "peanut", "supertuning", "unilora"),
 )
+MIXING = ("LORA", "GLORA")  # that may have an adapter for each row
 ONLY = {"adaption_prompt": ("ForCausalLM", "LMHeadModel"), "alora": ("ForCausalLM", "LMHeadModel")}
 
 
@@ -516,6 +517,27 @@ def supertuning(rng: random.Random, family: str) -> Any:
     )
 
 
+def tinylora(rng: random.Random, family: str) -> Any:
+    return peft.TinyLoraConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([1, 2, 3]),
+        u=rng.choice([3, 13]),
+        weight_tying=rng.choice([0.0, 0.3, 0.5, 1.0]),
+        save_projection=rng.random() < 0.5,
+        projection_seed=rng.choice([42, 7]),
+    )
+
+
+def unilora(rng: random.Random, family: str) -> Any:
+    return peft.UniLoraConfig(
+        target_modules=targets(rng, family),
+        r=rng.choice([1, 3, 4]),
+        theta_d_length=rng.choice([5, 64, 5000]),
+        proj_seed=rng.choice([42, 7]),
+        save_indices=rng.random() < 0.4,
+    )
+
+
 def prompt(rng: random.Random, family: str) -> Any:
     return peft.PromptTuningConfig(task_type=TASKS[family], num_virtual_tokens=rng.choice([2, 5]))
 
@@ -612,6 +634,8 @@ METHODS: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "peanut": (peanut, _LINEAR),
     "pvera": (pvera, _ALL),
     "supertuning": (supertuning, _LINEAR),
+    "tinylora": (tinylora, _ALL),
+    "unilora": (unilora, _ALL),
     "prompt_tuning": (prompt, _ALL),
     "p_tuning": (p_tuning, _ALL),
     "prefix_tuning": (prefix, _ALL),
@@ -651,7 +675,7 @@ def companion(model: Any, config: Any, count: int, rng: random.Random) -> tuple[
     """Add a second adapter; what is active then: both, or one of them or none for each of ``count`` rows."""
     model.add_adapter("other", config)
     model.base_model.set_adapter(["default", "other"])
-    if "LORA" not in model.peft_type or rng.random() < 0.5:
+    if model.peft_type not in MIXING or rng.random() < 0.5:
         return ["default", "other"], []
     return "default", [rng.choice(["default", "other", "__base__"]) for _ in range(count)]
 
