@@ -1,9 +1,11 @@
 """Where the time goes in the work whose goals are hardest: `python -m tests.bench.runtime.profile [ROUNDS]`.
 
-Each piece of work is taken apart into torch's operators beside the least that it can take, which is a bare model's:
+First, what passes take beside the same operations written into the model by hand (``sketch.py``), whose outputs must be
+adpm's: ratios to the bare model, medians of interleaved rounds. Then each piece of work is taken apart into torch's
+operators beside the least that it can take:
 
+    one Pfeiffer, 4 LoRAs     the sketch
     parallel of 3, B1xT16     the bare model with three times the rows
-    4 LoRAs over 8 rows       the bare model
     train steps               forward pass and gradients of activations above the lowest adapter, without any adapter
 
 Writes ``results/profile.md`` and prints it. A profiled pass takes longer than one that is not: compare, don't add up.
@@ -11,21 +13,26 @@ Writes ``results/profile.md`` and prints it. A profiled pass takes longer than o
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 
 import adpm
 from tests.bench.runtime.base import LOWEST, bert, forward, gradients, same_weights, step
+from tests.bench.runtime.measure import against
 from tests.bench.runtime.report import RESULT
 from tests.bench.runtime.rows import SHAPES
+from tests.bench.runtime.sketch import sketched
 
 _FILE: Final = RESULT.with_name("profile.md")
 _ROUNDS: Final = 5
 _WARM: Final = 3  # passes before: adpm stacks matrices in the second one with the same weights
+_TURNS: Final = 4  # of one round of ratios
 _SHOWN: Final = 8  # operators of a table; the others are one line
 Times = Mapping[str, tuple[float, float]]  # operator: milliseconds of its own, calls, both of one pass
 
@@ -75,6 +82,33 @@ def _adapted(bare: Any, composition: str, config: str, count: int) -> Any:
     return model
 
 
+def _beside(bare: Any, rounds: int) -> str:
+    """The table of ratios: the sketch, and adpm."""
+    lines = ["### ratios to the bare model", "", "| work | by hand | adpm |", "|---|---|---|"]
+    wide, short = SHAPES
+    mixed = "batch(x0: 2, x1: 2, x2: 2, x3: 2)"
+    works = [
+        (title, kind, composition, count, shape)
+        for title, kind, composition, count in (
+            ("one Pfeiffer", "pfeiffer", "x0", 1),
+            ("stack of 2 Pfeiffers", "pfeiffer", "stack(x0, x1)", 2),
+            ("one LoRA", "lora", "x0", 1),
+        )
+        for shape in (wide, short)
+    ]
+    works += [("4 Pfeiffers over 8 rows", "pfeiffer", mixed, 4, wide), ("4 LoRAs over 8 rows", "lora", mixed, 4, wide)]
+    for title, kind, composition, count, shape in works:
+        model = _adapted(bare, composition, kind, count)
+        hand = sketched(bare, kind, list(model.adpm.adapters.values()), mixed=composition == mixed)
+        plain, *passes = (forward(one, *shape) for one in (bare, hand, model))
+        torch.testing.assert_close(*(one().last_hidden_state for one in passes), rtol=1e-4, atol=1e-4)  # type: ignore[attr-defined]
+        turns = _TURNS if shape == wide else 4 * _TURNS
+        ratios = [[against(plain, one, turns)["wall"] for one in passes] for _ in range(rounds)]
+        cells = [f"{statistics.median(column):.3f}" for column in zip(*ratios, strict=True)]
+        lines.append(f"| {title}, B{shape[0]}xT{shape[1]} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _trained(bare: Any, config: str) -> Any:
     model = same_weights(bare)
     handle = adpm.attach(model)
@@ -90,7 +124,19 @@ def tables(rounds: int) -> list[str]:
     again = partial(times_of, rounds=rounds)
     parallel = _adapted(bare, "parallel(x0, x1, x2)", "pfeiffer", 3)
     mixed = _adapted(bare, "batch(x0: 2, x1: 2, x2: 2, x3: 2)", "lora", 4)
+    single = _adapted(bare, "x0", "pfeiffer", 1)
+    loras = list(mixed.adpm.adapters.values())
+    plain = again(forward(bare, *wide))
     found = [
+        _beside(bare, rounds),
+        table(
+            f"one Pfeiffer, B{wide[0]}xT{wide[1]}",
+            {
+                "bare": plain,
+                "by hand": again(forward(sketched(bare, "pfeiffer", [single.adpm.adapters["x0"]]), *wide)),
+                "adpm": again(forward(single, *wide)),
+            },
+        ),
         table(
             f"parallel of 3 Pfeiffers, B{short[0]}xT{short[1]}",
             {
@@ -101,7 +147,11 @@ def tables(rounds: int) -> list[str]:
         ),
         table(
             f"4 LoRAs over 8 rows, B{wide[0]}xT{wide[1]}",
-            {"bare": again(forward(bare, *wide)), "adpm": again(forward(mixed, *wide))},
+            {
+                "bare": plain,
+                "by hand": again(forward(sketched(bare, "lora", loras, mixed=True), *wide)),
+                "adpm": again(forward(mixed, *wide)),
+            },
         ),
     ]
     full = again(step(same_weights(bare), *wide))
