@@ -54,17 +54,20 @@ def checkout(lock: Lock, store: Store, target: Path) -> CheckedOut:
 
 def _check_complete(lock: Lock, store: Store) -> None:
     for package in lock.packages.values():
-        for path, blob in package.blobs():
-            if not store.has(blob):
+        for file in package.files:
+            if not store.has(file.blob):
                 raise StoreError(
                     "not-installed",
-                    f"{path} of {package.name} {package.version} is not in the store",
+                    f"{file.path} of {package.name} {package.version} is not in the store",
                     hint="run 'adpm install' first",
                 )
 
 
 def _link(package: LockedPackage, store: Store, directory: str, ways: dict[str, int]) -> None:
-    os.makedirs(directory, exist_ok=True)
+    try:
+        os.mkdir(directory)  # makedirs looks for its parents first, which takes longer than to make it
+    except OSError:
+        os.makedirs(directory, exist_ok=True)
     for file in package.files:
         way = store.link_out(file.blob, f"{directory}/{file.path}")
         ways[way] = ways.get(way, 0) + 1

@@ -60,11 +60,12 @@ def shared_file(source: Path, blob: Blob, directory: Path) -> Path | None:
 
 
 class Linker:
-    """Links objects of one store out; remembers what worked between which two file systems."""
+    """Links objects of one store out; remembers what worked into which file system."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._first: dict[tuple[int, int], int] = {}
+        self._first: dict[int, int] = {}
+        self._last = ("", 0)  # the directory that was linked into last, and its file system
 
     def link_out(self, blob: Blob, target: Path | str) -> str:
         """Make ``target`` a file with the object's bytes, replacing what is there; the way it was done, as a word.
@@ -89,23 +90,34 @@ class Linker:
 
     def _link(self, source: str, target: str) -> str:
         parent = os.path.dirname(target)
-        try:
-            directory = os.stat(parent)
-        except FileNotFoundError:
-            os.makedirs(parent, exist_ok=True)
-            directory = os.stat(parent)
-        pair = (os.stat(source).st_dev, directory.st_dev)
-        for i in range(self._first.get(pair, 0), len(_WAYS)):
+        known, device = self._last
+        if known != parent:
+            device = _device(parent)
+            self._last = parent, device
+        for i in range(self._first.get(device, 0), len(_WAYS)):
             word, way = _WAYS[i]
             try:
-                way(source, target)
+                try:
+                    way(source, target)
+                except FileNotFoundError:  # the directory is gone since; or the object is not there, and is not now
+                    os.makedirs(parent, exist_ok=True)
+                    way(source, target)
             except OSError as error:
                 if error.errno not in _CANNOT or i == len(_WAYS) - 1:
                     raise
             else:
-                self._first[pair] = i
+                self._first[device] = i
                 return word
         raise AssertionError("the last way either works or raises")
+
+
+def _device(directory: str) -> int:
+    """The file system of ``directory``, which is made if it is not there."""
+    try:
+        return os.stat(directory).st_dev
+    except FileNotFoundError:
+        os.makedirs(directory, exist_ok=True)
+        return os.stat(directory).st_dev
 
 
 def _failed(blob: Blob, target: str, error: OSError) -> StoreError:
