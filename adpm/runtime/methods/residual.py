@@ -29,16 +29,16 @@ __all__ = ["ResidualPart", "first_pair"]
 
 
 def first_pair(way: str, layer: nn.Module, rank: int, scale: float) -> tuple[Tensor, Tensor]:
-    """A0 (r x in) and B0 (out x r) of a layer, in float32."""
+    """A0 (r x in) and B0 (out x r) of a layer, in float32, in memory of their own."""
     weight = weight_of(layer).detach().float()
     if way == "olora":
         q, r = torch.linalg.qr(weight)
-        return r[:rank].float(), q[:, :rank].float()
+        return r[:rank].clone(), q[:, :rank].clone()
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
     if way == "kasa":
-        return right[-rank:].float(), (left[:, -rank:] * values[-rank:] / scale).float()
+        return right[-rank:].clone(), left[:, -rank:] * values[-rank:] / scale
     root = (values[:rank] / scale).sqrt()
-    return (root.unsqueeze(1) * right[:rank]).float(), (left[:, :rank] * root).float()
+    return root.unsqueeze(1) * right[:rank], left[:, :rank] * root
 
 
 class ResidualPart(LowRankPart):
