@@ -51,6 +51,7 @@ class Order(IntEnum):
     MODULE = 0  # changes what the module itself computes
     SUBLAYER = 1  # acts on what a sub-layer gives
     SEE = 2  # looks at the outcome
+    LAST = 3  # changes what none of the others may see
 
 
 class Act(NamedTuple):

@@ -113,7 +113,7 @@ def test_parity(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     if case.meta.get("bases_may_differ"):
         found = outputs_of(model, case, bare=True)
         moved = {key for key, value in bare.items() if not close(found.get(key), value, tolerance)}
-        if moved:  # what a head makes of them moves, too
+        if "last_hidden_state" in moved:  # what a head makes of it moves, too
             adapted = {key: value for key, value in adapted.items() if key in bare}
         bare = {key: value for key, value in bare.items() if key not in moved}
         adapted = {key: value for key, value in adapted.items() if key not in moved}

@@ -47,8 +47,8 @@ class EmbeddedPromptPart(HookedPart):
     def acts(self, anatomy: Anatomy) -> Iterator[Act]:
         base, embeddings = anatomy.prefix.rstrip("."), anatomy.embeddings()[0]
         if "mask" not in Call(anatomy.module(embeddings)):
-            widen_plain = _WidenPlain(self, Call(anatomy.modules[base]))
-            yield Act(Point(base, "before"), widen_plain, Order.SUBLAYER)  # ReFT looks at the text's own mask before
+            # Others, such as ReFT, count the text's own positions.
+            yield Act(Point(base, "before"), _WidenPlain(self, Call(anatomy.modules[base])), Order.LAST)
         yield Act(Point(embeddings, "after"), _Insert(self))
         attentions = {site.layer: anatomy.module(site.module) for site in anatomy.attentions()}
         for number, layer in anatomy.layers():
