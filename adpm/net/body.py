@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import zlib
 from collections.abc import Iterator
 from typing import Final
 
-import urllib3
-
 from adpm.errors import NetworkError
 from adpm.limits import RECEIVE_BYTES
 from adpm.net.faults import of_exception, too_large
+from adpm.net.pool import Response
 from adpm.net.url import origin, shown
 
 __all__ = ["RangesIgnoredError", "chunks_of", "document_of", "has_an_end"]
@@ -23,7 +23,7 @@ class RangesIgnoredError(Exception):
     """A part of a file was asked for, and the server knows only whole ones."""
 
 
-def document_of(response: urllib3.BaseHTTPResponse, url: str, limit: int) -> bytes:
+def document_of(response: Response, url: str, limit: int) -> bytes:
     """The body, decompressed; ``NetworkError`` (``response-too-large``) once more than ``limit`` bytes are known of."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"gzip", "x-gzip", "identity"}:
@@ -32,7 +32,7 @@ def document_of(response: urllib3.BaseHTTPResponse, url: str, limit: int) -> byt
     return body if encoding == "identity" else _unzip(body, url, limit)
 
 
-def _bounded(response: urllib3.BaseHTTPResponse, url: str, limit: int) -> bytes:
+def _bounded(response: Response, url: str, limit: int) -> bytes:
     declared = response.headers.get("Content-Length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
         raise too_large(url, limit)
@@ -57,7 +57,7 @@ def _unzip(body: bytes, url: str, limit: int) -> bytes:
     return out
 
 
-def chunks_of(response: urllib3.BaseHTTPResponse, url: str, position: int) -> Iterator[bytes]:
+def chunks_of(response: Response, url: str, position: int) -> Iterator[bytes]:
     """The body from ``position`` of the file on, as it arrives; what a server sends of before is skipped."""
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding != "identity":
@@ -75,18 +75,18 @@ def chunks_of(response: urllib3.BaseHTTPResponse, url: str, position: int) -> It
             yield kept
 
 
-def _arriving(response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+def _arriving(response: Response, url: str) -> Iterator[bytes]:
     while True:
         try:
-            chunk = response.read1(RECEIVE_BYTES)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            chunk = response.receive(RECEIVE_BYTES)
+        except (http.client.HTTPException, OSError) as error:
             raise of_exception(error, url) from error
         if not chunk:
             return
         yield chunk
 
 
-def has_an_end(response: urllib3.BaseHTTPResponse) -> bool:
+def has_an_end(response: Response) -> bool:
     """Whether a cut can be told from the end of the body; without a length, closing the connection is the end."""
     return "Content-Length" in response.headers or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from threading import Lock
 from typing import IO, Final
 from urllib.parse import urljoin, urlsplit
 
-import urllib3
+import urllib3.exceptions
 
 from adpm import limits
 from adpm.errors import NetworkError
@@ -20,10 +21,10 @@ from adpm.net.credentials import Credentials, Login
 from adpm.net.faults import TransientError, of_exception, of_status, refused_elsewhere
 from adpm.net.logins import find_login
 from adpm.net.patience import Patience
-from adpm.net.pool import make_pool
-from adpm.net.proxy import Proxy, proxy_for
+from adpm.net.pool import Pool, Response
+from adpm.net.proxy import proxy_for
 from adpm.net.tries import Tries
-from adpm.net.url import checked, origin, shown
+from adpm.net.url import checked, encoded, origin, shown
 from adpm.version import __version__
 
 __all__ = ["Answer", "Client", "Document"]
@@ -31,7 +32,7 @@ __all__ = ["Answer", "Client", "Document"]
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEPT: Final = frozenset({307, 308})  # redirects that keep method and body
 _READING: Final = frozenset({"GET", "HEAD"})
-_BROKEN: Final = (urllib3.exceptions.HTTPError, OSError)
+_BROKEN: Final = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,7 @@ class Client:
     ) -> None:
         self._patience = patience or Patience()
         self._authority = authority or PerHost(credentials)
-        self._pools: dict[tuple[str, Proxy | None], urllib3.PoolManager] = {}
-        self._proxies: dict[tuple[str, str, int], Proxy | None] = {}
+        self._pools: dict[tuple[str, str, int], Pool] = {}
         self._lock = Lock()
 
     def login(self, url: str) -> Login | None:
@@ -94,7 +94,7 @@ class Client:
         """Close the idle connections; the client can be used further."""
         with self._lock:
             for pool in self._pools.values():
-                pool.clear()
+                pool.close()
 
     def document(self, url: str, *, limit: int, known: Document | None = None) -> Document:
         """The whole of a document of at most ``limit`` bytes, also after decompression.
@@ -185,7 +185,7 @@ class Client:
                 tries.wait_or_raise(failure)
 
     @contextmanager
-    def _open(self, request: _Request, good: Container[int]) -> Iterator[urllib3.BaseHTTPResponse]:
+    def _open(self, request: _Request, good: Container[int]) -> Iterator[Response]:
         """One try: follow redirects to an answer whose status is ``good``; its connection is given back."""
         response, here = self._follow(request)
         try:
@@ -193,30 +193,30 @@ class Client:
                 raise self._refused(request, response, here)
             yield response
         finally:
-            _give_back(response)
+            response.release()
 
-    def _refused(self, request: _Request, response: urllib3.BaseHTTPResponse, here: str) -> Exception:
+    def _refused(self, request: _Request, response: Response, here: str) -> Exception:
         if response.status not in {401, 403}:
             return of_status(response, request.url, None)
         if origin(here) != origin(request.url):
             return refused_elsewhere(response.status, request.url, here)
         return of_status(response, request.url, self._authority.login(request.url))
 
-    def _follow(self, request: _Request) -> tuple[urllib3.BaseHTTPResponse, str]:
+    def _follow(self, request: _Request) -> tuple[Response, str]:
         """The answer, and where it came from."""
-        here = checked(request.url)
+        here = encoded(checked(request.url))
         for _ in range(request.redirects + 1):
             response = self._authorized(request, here)
             if response.status not in _REDIRECTS:
                 return response, here
             target = response.headers.get("Location")
-            _give_back(response)
+            response.release()
             here = _redirected(here, target)
             if request.method not in _READING and response.status not in _KEPT:
                 raise _bad_redirect(request.url, f"a redirect that would not take a {request.method} along")
         raise _bad_redirect(request.url, f"more than {request.redirects} redirects")
 
-    def _authorized(self, request: _Request, here: str) -> urllib3.BaseHTTPResponse:
+    def _authorized(self, request: _Request, here: str) -> Response:
         """The answer to ``request`` at ``here``; where it is 401 and the authority knows better, the second one."""
         if origin(request.url) != origin(here):
             return self._send(request, here, None)
@@ -229,14 +229,14 @@ class Client:
         try:
             better = self._authority.challenged(method, url, challenges, sent)
         except BaseException:
-            _give_back(response)
+            response.release()
             raise
         if not better:
             return response
-        _give_back(response)
+        response.release()
         return self._send(request, here, self._authority.authorization(method, url))
 
-    def _send(self, request: _Request, here: str, authorization: str | None) -> urllib3.BaseHTTPResponse:
+    def _send(self, request: _Request, here: str, authorization: str | None) -> Response:
         headers = {**request.headers, "User-Agent": f"adpm/{__version__}"}
         if request.body is not None and not isinstance(request.body, bytes):
             headers["Content-Length"] = str(request.body.seek(0, os.SEEK_END))
@@ -244,33 +244,16 @@ class Client:
         if authorization is not None:
             headers["Authorization"] = authorization
         try:
-            return self._pool(here).request(
-                request.method,
-                here,
-                body=request.body,
-                headers=headers,
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
+            return self._pool(here).ask(request.method, here, headers, request.body)
         except _BROKEN as error:
             raise of_exception(error, here) from error
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
+    def _pool(self, url: str) -> Pool:
+        at = origin(url)
         with self._lock:
-            at = origin(url)
-            if at not in self._proxies:
-                self._proxies[at] = proxy_for(url)
-            key = at[0], self._proxies[at]
-            if key not in self._pools:
-                self._pools[key] = make_pool(at[0], self._patience, key[1])
-            return self._pools[key]
-
-
-def _give_back(response: urllib3.BaseHTTPResponse) -> None:
-    """End an answer: its connection serves another if all was read, and is closed if not."""
-    response.close()
-    response.release_conn()
+            if at not in self._pools:
+                self._pools[at] = Pool(at, self._patience, proxy_for(url))
+            return self._pools[at]
 
 
 def _range(position: int, stop: int | None, etag: str | None) -> dict[str, str]:
@@ -285,7 +268,7 @@ def _range(position: int, stop: int | None, etag: str | None) -> dict[str, str]:
 def _redirected(here: str, target: str | None) -> str:
     if not target:
         raise _bad_redirect(here, "a redirect without an address")
-    there = urljoin(here, target)
+    there = encoded(urljoin(here, target))
     scheme = urlsplit(there).scheme
     if scheme not in {"http", "https"} or (scheme == "http" and urlsplit(here).scheme == "https"):
         raise _bad_redirect(here, f"a redirect to {shown(there)}, which is not secure")

@@ -120,7 +120,7 @@ def of_exception(error: Exception, url: str) -> AdpmError | TransientError:
         return _of_proxy(error, proxy, url)
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         lasting, hint = "its name is not known", f"check the spelling of {host!r} and your network"
-    elif isinstance(error, urllib3.exceptions.SSLError):
+    elif isinstance(error, ssl.SSLError):
         return _of_tls(error, url)
     elif isinstance(error, urllib3.exceptions.NewConnectionError):
         lasting, hint = "it takes no connection", "check the address and your network, or that the server runs"
@@ -139,12 +139,11 @@ def _of_proxy(error: urllib3.exceptions.ProxyError, proxy: Proxy, url: str) -> A
     return TransientError(out) if passing else out
 
 
-def _of_tls(error: urllib3.exceptions.SSLError, url: str) -> NetworkError:
+def _of_tls(reason: ssl.SSLError, url: str) -> NetworkError:
     """What is wrong with a certificate, in words; or that there is no TLS at all."""
-    reason = error.args[0] if error.args else error
     host = urlsplit(url).netloc
     if not isinstance(reason, ssl.SSLCertVerificationError):
-        plain = getattr(reason, "reason", None) in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
+        plain = reason.reason in {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
         return NetworkError(
             "network-failed",
             f"could not talk to {host}",
@@ -168,7 +167,7 @@ def _of_tls(error: urllib3.exceptions.SSLError, url: str) -> NetworkError:
 
 
 def _broken(error: Exception) -> str:
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
         return "it did not answer in time"
     return f"the connection broke ({type(error).__name__})"
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+import re
+import string
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from adpm.errors import UsageError
 
-__all__ = ["checked", "host_port", "origin", "shown"]
+__all__ = ["checked", "encoded", "host_port", "origin", "shown"]
+
+_TO_ENCODE: Final = re.compile(r"[^!-~]")
 
 
 def checked(url: str) -> str:
@@ -14,6 +19,7 @@ def checked(url: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        parts.netloc.encode("idna")
     except ValueError:
         usable = False
     if not usable:
@@ -30,6 +36,15 @@ def checked(url: str) -> str:
             hint=f"write it without, and run 'adpm login {parts.netloc.rpartition('@')[2]}'",
         )
     return url
+
+
+def encoded(url: str) -> str:
+    """``url`` with path and query as a request can hold them: ASCII without spaces."""
+    if _TO_ENCODE.search(url) is None:
+        return url
+    parts = urlsplit(url)
+    path, query = (quote(part, safe=string.punctuation) for part in (parts.path, parts.query))
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
 def origin(url: str) -> tuple[str, str, int]:

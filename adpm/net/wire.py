@@ -1,23 +1,28 @@
-"""What goes over a connection: requests as they are written, the head of an answer as it is read.
+"""What goes over a connection: requests as they are written, answers as they are read.
 
-urllib3 connects, through proxies and TLS too, and pools; http.client reads bodies. Between them they spend most of a
-small request's time on general cases (headers as e-mail, bodies of any kind): so that part is here, for few.
+urllib3 connects, through proxies and TLS too; http.client reads bodies in chunks. Between them they spend most of a
+small request's time on general cases (headers as e-mail, bodies of any kind, pools under locks): so that part is here
+and in ``pool``, for few.
 """
 
 from __future__ import annotations
 
 import http.client
+import io
 import re
+import socket
+import time
 from collections.abc import Mapping
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
-import urllib3
 from urllib3 import HTTPHeaderDict
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import InvalidHeader
 
-__all__ = ["Connection", "Head", "SecureConnection"]
+from adpm.net.patience import Patience
+
+__all__ = ["Head", "write_request"]
 
 _LINE_BYTES: Final = 64 << 10
 _HEADERS: Final = 200
@@ -25,45 +30,14 @@ _UNWRITABLE: Final = re.compile(r"[\r\n\0]")  # in a header; a secret or a name 
 _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 
 
-class Connection(HTTPConnection):
-    """Plain HTTP."""
-
-    asked = ("", "")
-    """Method and target of the request that is under way."""
-
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_: Any) -> None:
-        _write_request(self, method, url, body, headers)
-
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3's own
-        return _read_response(self)
-
-
-class SecureConnection(HTTPSConnection):
-    """The same over TLS."""
-
-    asked = ("", "")
-
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **_: Any) -> None:
-        _write_request(self, method, url, body, headers)
-
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override] # as urllib3's own
-        return _read_response(self)
-
-
-def _write_request(
-    here: Connection | SecureConnection,
-    method: str,
-    url: str,
-    body: bytes | IO[bytes] | None,
-    headers: Mapping[str, str] | None,
+def write_request(
+    over: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None
 ) -> None:
-    """Send it; where ``body`` is a file, ``headers`` say how long it is."""
-    if here.sock is not None:
-        here.sock.settimeout(here.timeout)
-    if _NO_TARGET.search(url):
+    """Send it; where ``body`` is a file, ``headers`` say how long it is. ``target`` is a path, or to a proxy a URL."""
+    if _NO_TARGET.search(target):
         raise http.client.InvalidURL("a request's target can't hold spaces or control characters")
-    lines = [f"{method} {url} HTTP/1.1", f"Host: {_host(here, url)}"]
-    given = dict(headers or {})
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {_host(over, target)}"]
+    given = dict(headers)
     if isinstance(body, bytes) or (body is None and method in {"POST", "PUT", "PATCH"}):
         given["Content-Length"] = str(len(body or b""))
     for name, value in given.items():
@@ -72,52 +46,36 @@ def _write_request(
         if name != "Host":
             lines.append(f"{name}: {value}")
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    here.asked = method, url
     if isinstance(body, bytes) and len(body) <= _LINE_BYTES:
-        here.send(head + body)
+        over.send(head + body)
     else:
-        here.send(head)
+        over.send(head)
         if body:
-            here.send(body)
+            over.send(body)
 
 
-def _read_response(here: Connection | SecureConnection) -> urllib3.HTTPResponse:
-    method, url = here.asked
-    here.sock.settimeout(here.timeout)
-    raw = here.response_class(here.sock, method=method)
-    try:
-        raw.begin()
-        response = urllib3.HTTPResponse(
-            body=raw,
-            headers=cast("HTTPHeaderDict", raw.headers),
-            status=raw.status,
-            version=raw.version,
-            reason=raw.reason,
-            preload_content=False,
-            decode_content=False,
-            original_response=raw,
-            request_method=method,
-            request_url=url,
-        )
-    except BaseException:
-        raw.close()
-        raise
-    if raw.will_close:
-        here.close()  # the answer keeps the socket until it is read
-    return response
-
-
-def _host(here: Connection | SecureConnection, url: str) -> str:
-    if not url.startswith("/"):  # asked through a proxy
-        return urlsplit(url).netloc
-    tunnel = getattr(here, "_tunnel_host", None)
-    host, port = (tunnel, getattr(here, "_tunnel_port", None)) if tunnel else (here.host, here.port)
+def _host(over: HTTPConnection, target: str) -> str:
+    if not target.startswith("/"):  # asked through a proxy
+        return urlsplit(target).netloc
+    tunnel = getattr(over, "_tunnel_host", None)
+    host, port = (tunnel, getattr(over, "_tunnel_port", None)) if tunnel else (over.host, over.port)
     name = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return name if port in {None, here.default_port} else f"{name}:{port}"
+    return name if port in {None, over.default_port} else f"{name}:{port}"
 
 
 class Head(http.client.HTTPResponse):
-    """An answer whose head is read into headers that can be looked up at once; its body is http.client's."""
+    """An answer whose head is read into headers that can be looked up at once (http.client's are an e-mail's)."""
+
+    headers: HTTPHeaderDict  # type: ignore[assignment] # as good for what is asked
+
+    def __init__(self, sock: socket.socket, method: str, patience: Patience) -> None:
+        super().__init__(sock, method=method)
+        self.fp = io.BufferedReader(_Watched(self.fp.detach(), patience))
+        try:
+            self.begin()
+        except BaseException:
+            self.close()
+            raise
 
     def begin(self) -> None:
         """Read the head; interim answers are passed over. Raises ``http.client.HTTPException`` for what is none."""
@@ -129,12 +87,27 @@ class Head(http.client.HTTPResponse):
         self.code = self.status = status
         self.reason = reason.strip()
         self.version = 10 if version in {"HTTP/1.0", "HTTP/0.9"} else 11
-        self.headers = self.msg = headers  # type: ignore[assignment] # not an e-mail's, but as good for what is asked
+        self.headers = headers
         self.chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
         self.chunk_left = None
         self.length = self._length(headers)
         asked_to_close = self._check_close()  # type: ignore[attr-defined] # as above
         self.will_close = asked_to_close or (self.length is None and not self.chunked)
+
+    def receive(self, most: int) -> bytes:
+        """What of the body has arrived, at least one byte; nothing is the end.
+
+        Raises ``http.client.IncompleteRead`` for a body that ends too early, where that can be told.
+        """
+        if self.length is None:
+            return self.read1(most)
+        data = self.fp.read1(min(most, self.length)) if self.length else b""
+        if not data and self.length:
+            raise http.client.IncompleteRead(b"", self.length)
+        self.length -= len(data)
+        if not self.length:
+            self.close()
+        return data
 
     def _length(self, headers: HTTPHeaderDict) -> int | None:
         if self.status in {204, 304} or self._method == "HEAD":  # type: ignore[attr-defined] # as above
@@ -161,3 +134,34 @@ class Head(http.client.HTTPResponse):
                 last = name.strip()
                 out.add(last, value.strip())
         raise http.client.HTTPException(f"got more than {_HEADERS} headers")
+
+
+class _Watched(io.RawIOBase):
+    """A socket's bytes; ``TimeoutError`` when fewer than they should arrive. Only time spent waiting counts.
+
+    A read timeout alone is not enough: a server that sends one byte now and then never triggers it.
+    """
+
+    def __init__(self, raw: io.RawIOBase, patience: Patience) -> None:
+        self._raw = raw
+        self._patience = patience
+        self._waited = 0.0
+        self._arrived = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        before = time.monotonic()
+        count = self._raw.readinto(buffer)
+        self._waited += time.monotonic() - before
+        self._arrived += count or 0
+        if self._waited > self._patience.stall and count:
+            if self._arrived < self._patience.stall_bytes:
+                raise TimeoutError(f"only {self._arrived} bytes in {self._waited:.0f} s")
+            self._waited, self._arrived = 0.0, 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

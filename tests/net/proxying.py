@@ -6,6 +6,7 @@ import base64
 import http.client
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,9 @@ class Proxying:
 
 
 @contextmanager
-def proxy(login: str | None = None, *, status: int = 200) -> Iterator[Proxying]:
-    """``login`` is ``USER:PASSWORD``. With another ``status`` it answers that to every tunnel."""
+def proxy(login: str | None = None, *, status: int = 200, tls: ssl.SSLContext | None = None) -> Iterator[Proxying]:
+    """``login`` is ``USER:PASSWORD``. With another ``status`` it answers that to every tunnel; with ``tls`` it speaks
+    TLS itself."""
     wanted = None if login is None else "Basic " + base64.b64encode(login.encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -70,7 +72,8 @@ def proxy(login: str | None = None, *, status: int = 200) -> Iterator[Proxying]:
         def _pump(self, far: socket.socket) -> None:
             ends = {self.connection: far, far: self.connection}
             while True:
-                for end in select.select(list(ends), [], [], 10)[0] or [None]:
+                held = [end for end in ends if isinstance(end, ssl.SSLSocket) and end.pending()]
+                for end in held or select.select(list(ends), [], [], 10)[0] or [None]:
                     data = b"" if end is None else end.recv(65536)
                     if not data:
                         return
@@ -84,6 +87,8 @@ def proxy(login: str | None = None, *, status: int = 200) -> Iterator[Proxying]:
         block_on_close = False
 
     with Server(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         served = Proxying(f"127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

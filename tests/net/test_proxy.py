@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,24 @@ def test_a_plain_request(plain: Served, monkeypatch: pytest.MonkeyPatch, variabl
         monkeypatch.setenv(variable, f"user:s3cret@{served.address}")
         assert hasty().document(plain.url + "/x", limit=10).data == b"{}"
     assert [seen[:2] for seen in served.seen] == [("GET", plain.url + "/x")]
+
+
+def test_a_proxy_that_is_spoken_to_over_tls(
+    plain: Served, secure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    with proxy("user:s3cret", tls=context) as served:
+        monkeypatch.setenv("ALL_PROXY", f"https://user:s3cret@{served.address.replace('127.0.0.1', 'localhost')}")
+        client = hasty()
+        assert client.document(plain.url + "/x", limit=10).data == b"{}"
+        for _ in range(2):  # TLS within TLS
+            assert client.document(secure, limit=1000).data == b"{}"
+        client.close()
+        monkeypatch.setenv("ALL_PROXY", f"https://user:wrong@{served.address.replace('127.0.0.1', 'localhost')}")
+        with pytest.raises(NetworkError, match="does not accept the login"):
+            hasty().document(secure, limit=1000)
+    assert [seen[0] for seen in served.seen] == ["GET", "CONNECT", "CONNECT"]
 
 
 @pytest.mark.parametrize("value", ["*", "localhost,127.0.0.1", "HOST"])
