@@ -90,12 +90,14 @@ PICKLE_BYTES: Final = 4 << 30  # of one file; it is held in memory
 UNPICKLE_BYTES: Final = 1 << 30  # of memory, beyond four times the file
 
 # Store
-BATCH_FILES: Final = 256  # a batch is synced when so many files wait for it
-BATCH_BYTES: Final = 512 << 20  # or so many bytes
-SYNC_THREADS: Final = 16
+BATCH_FILES: Final = 256  # a batch is synced when so many files wait for it, each of which may be open
+BATCH_BYTES: Final = 2 << 30  # or so many bytes in them
+BATCH_HELD_BYTES: Final = 32 << 20  # or so many bytes of small ones, which wait in memory
+SYNC_THREADS: Final = 8
+SYNC_SECONDS: Final = 0.0005  # a sync that takes longer waited for a disk
 SMALL_BYTES: Final = 256 << 10  # an object of known size up to this waits for its batch in memory
 PIECE_BYTES: Final = 16 << 20  # of a larger blob are fetched at a time, by several connections
 JOURNAL_BYTES: Final = 4 << 20  # of such notes; beyond it no more are taken
-MARK_BYTES: Final = 1 << 20  # after so many it is noted how much of a blob has arrived
+MARK_BYTES: Final = 4 << 20  # after so many it is noted how much of a blob has arrived
 QUARANTINE_SUFFIX: Final = ".corrupt"
 TEMPORARY_AGE_SECONDS: Final = 24 * 3600  # a temporary file older than this belongs to no living process

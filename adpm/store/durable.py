@@ -12,9 +12,9 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from adpm import limits
 from adpm.store.parallel import in_parallel
@@ -22,6 +22,7 @@ from adpm.store.parallel import in_parallel
 __all__ = [
     "create",
     "create_from",
+    "each_synced",
     "link_into_place",
     "remove_stale",
     "replace",
@@ -31,6 +32,8 @@ __all__ = [
     "write",
     "write_all",
 ]
+
+T = TypeVar("T")
 
 _RUN: Final = secrets.token_hex(8)  # a process id may come again, or be another machine's
 _numbers = itertools.count()
@@ -148,8 +151,21 @@ def sync(path: Path) -> None:
 
 
 def sync_all(paths: Iterable[Path]) -> None:
-    """``sync`` of each path, at once: the file system puts syncs that wait together into one commit of its journal."""
-    in_parallel(sync, list(paths), threads=limits.SYNC_THREADS, first=1)
+    """``sync`` of each path."""
+    each_synced(sync, list(paths))
+
+
+def each_synced(work: Callable[[T], None], items: list[T]) -> None:
+    """``work``, which syncs a file, on each of ``items``: at once, where the first one had to wait for a disk.
+
+    A file system puts syncs that wait together into one commit of its journal; one in memory has nothing to wait for.
+    """
+    if not items:
+        return
+    began = time.monotonic()
+    work(items[0])
+    waited = time.monotonic() - began > limits.SYNC_SECONDS
+    in_parallel(work, items[1:], threads=limits.SYNC_THREADS if waited else 1)
 
 
 def remove_stale(directory: Path, *, dry_run: bool = False) -> int:

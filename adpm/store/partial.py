@@ -13,6 +13,7 @@ import hashlib
 import mmap
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
@@ -23,6 +24,7 @@ from adpm.core.release import Blob
 
 __all__ = ["Partial"]
 
+_WHOLE: Final = 0o444
 _LINE: Final = re.compile(rb"([0-9]{1,18}) ([0-9]{1,18})\n")
 
 
@@ -41,6 +43,7 @@ class Partial:
         self._lock = Lock()
         self._hashing = Lock()
         self._digest, self._hashed = hashlib.sha256(), 0
+        self._finished = False
         self._whole = 0  # so many pieces from the first on are whole
         self._end = self._read_journal()
         self.resumed = sum(self._reached) - sum(self._starts)
@@ -51,14 +54,11 @@ class Partial:
         """The file for ``blob`` in ``directory``; None while another process, or another thread, writes to it."""
         path = directory / blob.digest.hex
         while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             try:
-                descriptor = os.open(path, flags, 0o600)
+                descriptor = _opened(path)
             except FileNotFoundError:
                 directory.mkdir(parents=True, exist_ok=True)
                 continue
-            except PermissionError:
-                return None  # whole, and about to become an object
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 names = os.fstat(descriptor).st_nlink
@@ -104,9 +104,15 @@ class Partial:
             return self._digest.hexdigest()
 
     def finish(self) -> None:
-        """Leave the bytes alone in the file, as an object has them, and durable."""
-        os.ftruncate(self._descriptor, self.blob.size)
-        os.fchmod(self._descriptor, 0o444)
+        """Leave the bytes alone in the file, as an object has them. They begin to be written; ``sync`` waits for it."""
+        if not self._finished:
+            os.ftruncate(self._descriptor, self.blob.size)
+            os.fchmod(self._descriptor, _WHOLE)
+            self._finished = True
+        _begin_writing(self._descriptor)
+
+    def sync(self) -> None:
+        """Wait until the file is durable."""
         os.fsync(self._descriptor)
 
     def discard(self) -> None:
@@ -122,7 +128,11 @@ class Partial:
 
     def _read_journal(self) -> int:
         """Take in what the journal says as far as it can be true; where its next line goes."""
-        size = os.fstat(self._descriptor).st_size
+        status = os.fstat(self._descriptor)
+        size = status.st_size
+        if size == self.blob.size and stat.S_IMODE(status.st_mode) == _WHOLE:
+            self._finished = True
+            self._reach(0, size)
         journal = os.pread(self._descriptor, limits.JOURNAL_BYTES, self.blob.size) if size > self.blob.size else b""
         at = 0
         while found := _LINE.match(journal, at):
@@ -179,6 +189,19 @@ class Partial:
         ):
             self._digest.update(new)
         self._hashed = stop
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError:  # it is whole
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _begin_writing(descriptor: int) -> None:
+    """Have the disk begin, so that a later sync waits for less; what is being written stays in memory."""
+    if hasattr(os, "posix_fadvise"):  # macOS has none
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _write_at(descriptor: int, chunk: bytes, position: int) -> None:

@@ -14,11 +14,10 @@ from adpm import limits
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import IntegrityError, StoreError
-from adpm.store.durable import link_into_place, sync, sync_all, temporary, write, write_all
+from adpm.store.durable import each_synced, link_into_place, sync, sync_all, temporary, write, write_all
 from adpm.store.get import has, quarantine
 from adpm.store.layout import object_path
 from adpm.store.link import shared_file
-from adpm.store.parallel import in_parallel
 from adpm.store.partial import Partial
 
 __all__ = ["Batch", "mismatch"]
@@ -28,7 +27,7 @@ class Batch:
     """Objects that become durable, and visible to others, together: one wait for the disk instead of one an object.
 
     As a context manager it places what was put when it ends, also when it ends by an error: what is whole need not be
-    fetched again. Threads may put at once. It places early after ``limits.BATCH_FILES`` or ``limits.BATCH_BYTES``.
+    fetched again. Threads may put at once. It places early when too much waits; see ``limits.BATCH_FILES``.
 
     What waits is, by its size, in memory, in a file of its own, or in what was a partial download.
     """
@@ -36,7 +35,7 @@ class Batch:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._waiting: dict[Blob, bytes | Path | Partial] = {}
-        self._size = 0
+        self._files = self._size = self._held = 0
         self._lock = Lock()
 
     def __enter__(self) -> Self:
@@ -109,6 +108,7 @@ class Batch:
             if partial.digest() != partial.blob.digest.hex:
                 partial.discard()
                 return False
+            partial.finish()
             self._take(partial.blob, partial)
         except OSError as error:
             partial.close()
@@ -118,7 +118,8 @@ class Batch:
     def place(self) -> None:
         """Make everything put so far durable and visible."""
         with self._lock:
-            waiting, self._waiting, self._size = self._waiting, {}, 0
+            waiting, self._waiting = self._waiting, {}
+            self._files = self._size = self._held = 0
         directories: set[Path] = set()
 
         def place_one(entry: tuple[Blob, bytes | Path | Partial]) -> None:
@@ -128,7 +129,7 @@ class Batch:
             directories.update(link_into_place(path, Path(object_path(self._root, blob.digest)))[1])
 
         try:
-            in_parallel(place_one, list(waiting.items()), threads=limits.SYNC_THREADS, first=1)
+            each_synced(place_one, list(waiting.items()))
             sync_all(directories)
         except OSError as error:
             raise _failed(self._root, error) from error
@@ -151,8 +152,15 @@ class Batch:
             known = blob in self._waiting
             if not known:
                 self._waiting[blob] = content
-                self._size += blob.size
-            full = len(self._waiting) >= limits.BATCH_FILES or self._size >= limits.BATCH_BYTES
+                if isinstance(content, bytes):
+                    self._held += blob.size
+                else:
+                    self._files, self._size = self._files + 1, self._size + blob.size
+            full = (
+                self._files >= limits.BATCH_FILES
+                or self._size >= limits.BATCH_BYTES
+                or self._held >= limits.BATCH_HELD_BYTES
+            )
         if known and isinstance(content, Path):
             content.unlink()
         elif known and isinstance(content, Partial):
@@ -168,7 +176,7 @@ class Batch:
         if isinstance(content, Path):
             sync(content)
             return content
-        content.finish()
+        content.sync()
         return content.path
 
     def _displace_damaged(self, blob: Blob) -> None:

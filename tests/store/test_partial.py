@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -127,6 +130,56 @@ def test_a_journal_that_is_wrong_is_found_out(tmp_path: Path) -> None:
         assert not batch.complete(partial)
         assert not partial.path.exists()
     assert not store.has(blob)
+
+
+_FINISHED = """
+import os, sys
+from pathlib import Path
+from adpm.core.names import Digest
+from adpm.core.release import Blob
+from adpm.store.store import Store
+os.setuid(int(sys.argv[4]))
+data = Path(sys.argv[2]).read_bytes()
+with Store(Path(sys.argv[1])).batch() as batch:
+    partial = batch.partial(Blob(Digest.of(data), len(data)))
+    if sys.argv[3] == "first":
+        list(batch.write(partial, 0, [data]))
+    print(partial.resumed, batch.complete(partial), flush=True)
+    if sys.argv[3] == "first":
+        os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("user", [os.getuid(), 65534], ids=["myself", "nobody"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_was_whole_when_its_batch_died(damaged: bool, user: int) -> None:
+    """Also for a user who can't write to a file of mode 0444, as root can."""
+    if os.getuid() not in {0, user}:
+        pytest.skip("only root can become another user")
+    data = data_of(2_500_000)
+    blob = blob_of(data)
+    with TemporaryDirectory() as directory:  # pytest's own are closed to others
+        work = Path(directory)
+        work.chmod(0o777)
+        (work / "data").write_bytes(data)
+
+        def run(which: str) -> str:
+            command = [sys.executable, "-c", _FINISHED, str(work / "store"), str(work / "data"), which]
+            return subprocess.run([*command, str(user)], check=True, capture_output=True, text=True).stdout
+
+        assert run("first") == "0 True\n"
+        staged = work / "store" / "staging" / blob.digest.hex
+        assert oct(staged.stat().st_mode & 0o777) == oct(0o444)
+        if damaged:
+            staged.chmod(0o600)
+            staged.write_bytes(data[:-1] + b"!")
+            staged.chmod(0o444)
+        assert run("second") == f"2500000 {not damaged}\n"
+        store = Store(work / "store")
+        assert store.has(blob) is not damaged
+        if not damaged:
+            assert bytes(store.map(blob)) == data
+        assert list(staged.parent.iterdir()) == []
 
 
 def test_a_journal_that_is_full_only_stops_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

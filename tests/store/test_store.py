@@ -206,6 +206,14 @@ def test_a_full_batch_is_placed_early(store: Store, monkeypatch: pytest.MonkeyPa
         assert [store.has(blob) for blob in blobs] == [True, True, True, False]
 
 
+def test_small_objects_do_not_pile_up_in_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BATCH_HELD_BYTES", 30)
+    contents = [b"%010d" % i for i in range(4)]
+    with store.batch() as batch:
+        blobs = [batch.put([data], blob_of(data)) for data in contents]
+        assert [store.has(blob) for blob in blobs] == [True, True, True, False]
+
+
 def test_a_file_that_is_shared_is_not_copied(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_reflink", no_reflink)
     there, damaged = tmp_path / "there", tmp_path / "damaged"
