@@ -63,6 +63,7 @@ STALL_BYTES: Final = 1024  # so many bytes must arrive, or the connection counts
 PROGRESS_BYTES: Final = 64 << 10  # after so many, earlier cuts of a download no longer count against it
 CHUNK_BYTES: Final = 1 << 20
 RECEIVE_BYTES: Final = 512 << 10  # from a connection at a time; memory of this size is used again, not given back
+SEND_BYTES: Final = 256 << 10  # of a file, into a connection at a time
 BLOB_BYTES: Final = 64 << 30
 UPLOAD_CHUNK_BYTES: Final = 16 << 20  # a larger blob is sent in chunks, of which one is in memory
 TOKEN_BYTES: Final = 1 << 20  # what a token service answers

@@ -49,14 +49,20 @@ def test_help_imports_click_and_no_command() -> None:
 
 
 def test_a_no_op_install_imports_no_network_library_and_no_solver() -> None:
-    third, _ = imported("import adpm.cli.commands.install")
+    third, own = imported("import adpm.cli.commands.install")
     assert third <= {"click", "yaml", "_yaml", "packaging"}
+    assert "adpm.net.wire" not in own
 
 
 def test_a_no_op_lock_imports_no_network_library_and_no_solver() -> None:
     third, own = imported("import adpm.cli.commands.lock")
     assert third <= {"click", "packaging"}
-    assert not own & {"adpm.ops.project", "adpm.ops.lock", "adpm.cli.lock"}
+    assert not own & {"adpm.ops.project", "adpm.ops.lock", "adpm.cli.lock", "adpm.net.wire"}
+
+
+def test_what_fetches_imports_little() -> None:
+    third, _ = imported("import adpm.ops.fetch, adpm.registry.web")
+    assert third <= {"yaml", "_yaml", "packaging", "platformdirs"}
 
 
 def test_public_surface() -> None:

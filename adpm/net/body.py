@@ -25,7 +25,7 @@ class RangesIgnoredError(Exception):
 
 def document_of(response: Response, url: str, limit: int) -> bytes:
     """The body, decompressed; ``NetworkError`` (``response-too-large``) once more than ``limit`` bytes are known of."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"gzip", "x-gzip", "identity"}:
         raise _broken(url, f"it uses the encoding {encoding[:40]!r}, which nobody asked for")
     body = _bounded(response, url, limit)
@@ -33,7 +33,7 @@ def document_of(response: Response, url: str, limit: int) -> bytes:
 
 
 def _bounded(response: Response, url: str, limit: int) -> bytes:
-    declared = response.headers.get("Content-Length", "")
+    declared = response.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
         raise too_large(url, limit)
     out = bytearray()
@@ -59,12 +59,12 @@ def _unzip(body: bytes, url: str, limit: int) -> bytes:
 
 def chunks_of(response: Response, url: str, position: int) -> Iterator[bytes]:
     """The body from ``position`` of the file on, as it arrives; what a server sends of before is skipped."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise _broken(url, f"it uses the encoding {encoding[:40]!r}, which nobody asked for")
     skip = position
     if response.status == 206:
-        match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        match = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
         if match is None or int(match[1]) != position:
             raise _broken(url, f"it was asked for the bytes from {position} on, and sent others")
         skip = 0
@@ -88,7 +88,7 @@ def _arriving(response: Response, url: str) -> Iterator[bytes]:
 
 def has_an_end(response: Response) -> bool:
     """Whether a cut can be told from the end of the body; without a length, closing the connection is the end."""
-    return "Content-Length" in response.headers or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+    return "content-length" in response.headers or "chunked" in response.headers.get("transfer-encoding", "").lower()
 
 
 def _broken(url: str, cause: str) -> NetworkError:

@@ -11,8 +11,6 @@ from threading import Lock
 from typing import IO, Final
 from urllib.parse import urljoin, urlsplit
 
-import urllib3.exceptions
-
 from adpm import limits
 from adpm.errors import NetworkError
 from adpm.net.authority import Authority, PerHost
@@ -21,7 +19,7 @@ from adpm.net.credentials import Credentials, Login
 from adpm.net.faults import TransientError, of_exception, of_status, refused_elsewhere
 from adpm.net.logins import find_login
 from adpm.net.patience import Patience
-from adpm.net.pool import Pool, Response
+from adpm.net.pool import ConnectError, Pool, Response
 from adpm.net.proxy import proxy_for
 from adpm.net.tries import Tries
 from adpm.net.url import checked, encoded, origin, shown
@@ -32,7 +30,7 @@ __all__ = ["Answer", "Client", "Document"]
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEPT: Final = frozenset({307, 308})  # redirects that keep method and body
 _READING: Final = frozenset({"GET", "HEAD"})
-_BROKEN: Final = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+_BROKEN: Final = (ConnectError, http.client.HTTPException, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ class Client:
                 with self._open(_Request("GET", url, headers), good) as response:
                     if known is not None and response.status == 304:
                         return known
-                    return Document(document_of(response, url, limit), response.headers.get("ETag"))
+                    return Document(document_of(response, url, limit), response.headers.get("etag"))
             except TransientError as failure:
                 tries.wait_or_raise(failure)
 
@@ -140,9 +138,7 @@ class Client:
             try:
                 with self._open(request, good) as response:
                     data = b"" if method == "HEAD" else document_of(response, url, limit)
-                    return Answer(
-                        response.status, {name.lower(): response.headers[name] for name in response.headers}, data
-                    )
+                    return Answer(response.status, response.headers, data)
             except TransientError as failure:
                 if not again:
                     raise
@@ -172,7 +168,7 @@ class Client:
                         if offset:
                             raise RangesIgnoredError(url)
                         end = size
-                    etag = response.headers.get("ETag", etag)
+                    etag = response.headers.get("etag", etag)
                     for chunk in chunks_of(response, url, position):
                         position += len(chunk)
                         tries.progress(len(chunk))
@@ -209,7 +205,7 @@ class Client:
             response = self._authorized(request, here)
             if response.status not in _REDIRECTS:
                 return response, here
-            target = response.headers.get("Location")
+            target = response.headers.get("location")
             response.release()
             here = _redirected(here, target)
             if request.method not in _READING and response.status not in _KEPT:
@@ -225,7 +221,7 @@ class Client:
         response = self._send(request, here, sent)
         if response.status != 401:
             return response
-        challenges = ", ".join(response.headers.getlist("WWW-Authenticate"))
+        challenges = response.headers.get("www-authenticate", "")
         try:
             better = self._authority.challenged(method, url, challenges, sent)
         except BaseException:

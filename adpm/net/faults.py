@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import email.utils
 import re
+import socket
 import ssl
 import time
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import urlsplit
-
-import urllib3.exceptions
 
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError
 from adpm.net.authority import way_in
 from adpm.net.credentials import Login
+from adpm.net.pool import ConnectError, Response
 from adpm.net.proxy import Proxy, proxy_failed, proxy_for
 from adpm.net.trust import CERTIFICATE_HINT
 from adpm.net.url import origin, shown
@@ -22,6 +22,7 @@ from adpm.net.url import origin, shown
 __all__ = ["TransientError", "of_exception", "of_status", "refused_elsewhere", "retry_after", "too_large"]
 
 _TUNNEL: Final = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # how http.client puts it
+_BREAKING: Final = (TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 _TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 
 
@@ -34,14 +35,7 @@ class TransientError(Exception):
         self.pause = pause
 
 
-class _Response(Protocol):
-    status: int
-
-    @property
-    def headers(self) -> urllib3.HTTPHeaderDict: ...
-
-
-def of_status(response: _Response, url: str, login: Login | None) -> AdpmError | TransientError:
+def of_status(response: Response, url: str, login: Login | None) -> AdpmError | TransientError:
     """The error for an answer that is no success, to one who came with ``login``."""
     status = response.status
     said = f"HTTP {status} {_phrase(status)}".rstrip()
@@ -80,7 +74,7 @@ def of_status(response: _Response, url: str, login: Login | None) -> AdpmError |
         status=status,
     )
     return (
-        TransientError(error, retry_after(response.headers.get("Retry-After", ""))) if status in _TRY_AGAIN else error
+        TransientError(error, retry_after(response.headers.get("retry-after", ""))) if status in _TRY_AGAIN else error
     )
 
 
@@ -114,28 +108,29 @@ def retry_after(header: str) -> float | None:
 
 def of_exception(error: Exception, url: str) -> AdpmError | TransientError:
     """The error for a connection that could not be made (no second try), or that broke (worth one)."""
+    reason = error.reason if isinstance(error, ConnectError) else error
+    if isinstance(error, ConnectError) and error.by_proxy and (proxy := proxy_for(url)) is not None:
+        return _of_proxy(reason, proxy, url)
+    if isinstance(reason, ssl.SSLError):
+        return _of_tls(reason, url)
     host = origin(url)[1]
     lasting: str | None = None
-    if isinstance(error, urllib3.exceptions.ProxyError) and (proxy := proxy_for(url)) is not None:
-        return _of_proxy(error, proxy, url)
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
+    if isinstance(reason, socket.gaierror):
         lasting, hint = "its name is not known", f"check the spelling of {host!r} and your network"
-    elif isinstance(error, ssl.SSLError):
-        return _of_tls(error, url)
-    elif isinstance(error, urllib3.exceptions.NewConnectionError):
+    elif isinstance(error, ConnectError) and not isinstance(reason, _BREAKING):
         lasting, hint = "it takes no connection", "check the address and your network, or that the server runs"
     else:
         hint = "run the command again: what has arrived whole is kept"
-    cause = lasting or _broken(error)
+    cause = lasting or _broken(reason)
     out = NetworkError("network-failed", f"could not talk to {host}", cause=f"{shown(url)}: {cause}", hint=hint)
     return out if lasting else TransientError(out)
 
 
-def _of_proxy(error: urllib3.exceptions.ProxyError, proxy: Proxy, url: str) -> AdpmError | TransientError:
-    refused = _TUNNEL.search(str(error.original_error))
+def _of_proxy(reason: Exception, proxy: Proxy, url: str) -> AdpmError | TransientError:
+    refused = _TUNNEL.search(str(reason))
     status = int(refused[1]) if refused else None
     out = proxy_failed(proxy, url, status)
-    passing = status in _TRY_AGAIN or isinstance(error.original_error, urllib3.exceptions.ConnectTimeoutError)
+    passing = status in _TRY_AGAIN or isinstance(reason, TimeoutError)
     return TransientError(out) if passing else out
 
 
@@ -167,7 +162,7 @@ def _of_tls(reason: ssl.SSLError, url: str) -> NetworkError:
 
 
 def _broken(error: Exception) -> str:
-    if isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
+    if isinstance(error, TimeoutError):
         return "it did not answer in time"
     return f"the connection broke ({type(error).__name__})"
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import select
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import IO, Any
 
-from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
-from urllib3.exceptions import HTTPError, ProxyError
-from urllib3.util import parse_url
-
 from adpm.core.settings import connections
+from adpm.limits import SEND_BYTES
 from adpm.net.patience import Patience
 from adpm.net.proxy import Proxy
 from adpm.net.trust import trusting
 from adpm.net.wire import Head, write_request
 
-__all__ = ["Pool", "Response"]
+__all__ = ["ConnectError", "Pool", "Response"]
+
+
+class ConnectError(Exception):
+    """There is no connection, because of ``reason``; ``by_proxy``: the proxy's, not the server's."""
+
+    def __init__(self, reason: Exception, *, by_proxy: bool = False) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.by_proxy = by_proxy
 
 
 class Pool:
@@ -43,8 +51,7 @@ class Pool:
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None = None) -> Response:
         """Send a request for ``url`` and read the head of the answer, which is to be released.
 
-        Raises ``OSError``, ``urllib3.exceptions.HTTPError`` and ``http.client.HTTPException`` for what goes wrong;
-        ``ProxyError`` of the second kind where it was not the server that did.
+        Raises ``ConnectError``, and ``OSError`` and ``http.client.HTTPException`` for what goes wrong later.
         """
         target = _path(url)
         if self._proxy is not None and self._scheme == "http":  # it passes requests on, not bytes
@@ -70,47 +77,60 @@ class Pool:
         _close(self._idle)
 
     def _connection(self) -> HTTPConnection:
-        while self._idle:
-            try:
+        with suppress(IndexError):
+            while True:
                 over = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if over.is_connected:  # servers close what waits for long
-                return over
-            over.close()
-        over = self._new()
+                if not _stirs(over):
+                    return over
+                over.close()
+        over = self._direct() if self._proxy is None else self._through(self._proxy)
+        over.sock.settimeout(self._patience.read)
+        return over
+
+    def _direct(self) -> HTTPConnection:
+        options: dict[str, Any] = {"timeout": self._patience.connect, "blocksize": SEND_BYTES}
+        if self._context is None:
+            over = HTTPConnection(self._host, self._port, **options)
+        else:
+            over = HTTPSConnection(self._host, self._port, context=self._context, **options)
         try:
             over.connect()
-            over.sock.settimeout(self._patience.read)
-        except (OSError, HTTPError) as error:
-            ours = self._proxy is None or over.has_connected_to_proxy
+        except OSError as error:
             over.close()
-            if ours:
-                raise
-            raise ProxyError("the proxy does not let us through", error) from error
-        except BaseException:
+            raise ConnectError(error) from error
+        return over
+
+    def _through(self, proxy: Proxy) -> HTTPConnection:
+        """A connection through ``proxy``, by urllib3: http.client knows no TLS within TLS."""
+        from urllib3 import connection, exceptions  # noqa: PLC0415 - takes 20 ms, and few are behind a proxy
+        from urllib3.util import parse_url  # noqa: PLC0415 - as above
+
+        address = parse_url(proxy.url)
+        scheme = address.scheme or "http"
+        options: dict[str, Any] = {
+            "timeout": self._patience.connect,
+            "blocksize": SEND_BYTES,
+            "proxy": address,
+            "proxy_config": connection.ProxyConfig(trusting() if scheme == "https" else None, False, None, None),
+        }
+        if self._context is not None:
+            options["ssl_context"] = self._context
+        secure = "https" in {scheme, self._scheme}
+        kind = connection.HTTPSConnection if secure else connection.HTTPConnection
+        over = kind(str(address.host), address.port or (443 if scheme == "https" else 80), **options)
+        if self._scheme == "https":
+            over.set_tunnel(self._host, self._port, self._proxy_headers, scheme=scheme)
+        try:
+            over.connect()
+        except (OSError, HTTPException, exceptions.HTTPError) as error:
+            by_proxy = not over.has_connected_to_proxy
             over.close()
-            raise
+            late = isinstance(error, exceptions.TimeoutError)
+            raise ConnectError(TimeoutError(str(error)) if late else error, by_proxy=by_proxy) from error
         return over
 
     def _place(self) -> str:
         return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
-
-    def _new(self) -> HTTPConnection:
-        options: dict[str, Any] = {"timeout": self._patience.connect}
-        if self._context is not None:
-            options["ssl_context"] = self._context
-        if self._proxy is None:
-            return _kind(self._scheme)(self._host, self._port, **options)
-        proxy = parse_url(self._proxy.url)
-        scheme = proxy.scheme or "http"
-        options["proxy"] = proxy
-        options["proxy_config"] = ProxyConfig(trusting() if scheme == "https" else None, False, None, None)
-        kind = _kind("https" if "https" in {scheme, self._scheme} else "http")
-        over = kind(str(proxy.host), proxy.port or (443 if scheme == "https" else 80), **options)
-        if self._scheme == "https":
-            over.set_tunnel(self._host, self._port, self._proxy_headers, scheme=scheme)
-        return over
 
 
 def _close(idle: list[HTTPConnection]) -> None:
@@ -136,8 +156,11 @@ class Response(Head):
             self._over.close()
 
 
-def _kind(scheme: str) -> type[HTTPConnection]:
-    return HTTPSConnection if scheme == "https" else HTTPConnection
+def _stirs(over: HTTPConnection) -> bool:
+    """Whether there is something to read where nothing was asked for: servers close what waits for long."""
+    poll = select.poll()
+    poll.register(over.sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _path(url: str) -> str:

@@ -1,24 +1,19 @@
 """What goes over a connection: requests as they are written, answers as they are read.
 
-urllib3 connects, through proxies and TLS too; http.client reads bodies in chunks. Between them they spend most of a
-small request's time on general cases (headers as e-mail, bodies of any kind, pools under locks): so that part is here
-and in ``pool``, for few.
+http.client connects, and reads bodies in chunks. It spends most of a small request's time on general cases (headers as
+e-mail, bodies of any kind): so that part is here, for few.
 """
 
 from __future__ import annotations
 
-import http.client
 import io
 import re
 import socket
 import time
 from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, InvalidURL, LineTooLong
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
-
-from urllib3 import HTTPHeaderDict
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import InvalidHeader
 
 from adpm.net.patience import Patience
 
@@ -35,14 +30,14 @@ def write_request(
 ) -> None:
     """Send it; where ``body`` is a file, ``headers`` say how long it is. ``target`` is a path, or to a proxy a URL."""
     if _NO_TARGET.search(target):
-        raise http.client.InvalidURL("a request's target can't hold spaces or control characters")
+        raise InvalidURL("a request's target can't hold spaces or control characters")
     lines = [f"{method} {target} HTTP/1.1", f"Host: {_host(over, target)}"]
     given = dict(headers)
     if isinstance(body, bytes) or (body is None and method in {"POST", "PUT", "PATCH"}):
         given["Content-Length"] = str(len(body or b""))
     for name, value in given.items():
         if _UNWRITABLE.search(name) or _UNWRITABLE.search(value):
-            raise InvalidHeader(f"the header {name!r} can't be sent")
+            raise HTTPException(f"the header {name!r} can't be sent")
         if name != "Host":
             lines.append(f"{name}: {value}")
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
@@ -63,10 +58,11 @@ def _host(over: HTTPConnection, target: str) -> str:
     return name if port in {None, over.default_port} else f"{name}:{port}"
 
 
-class Head(http.client.HTTPResponse):
-    """An answer whose head is read into headers that can be looked up at once (http.client's are an e-mail's)."""
+class Head(HTTPResponse):
+    """An answer whose ``headers`` can be looked up at once: their names in small letters, the values of repeated ones
+    joined by commas. http.client's are an e-mail's."""
 
-    headers: HTTPHeaderDict  # type: ignore[assignment] # as good for what is asked
+    headers: dict[str, str]  # type: ignore[assignment] # as said
 
     def __init__(self, sock: socket.socket, method: str, patience: Patience) -> None:
         super().__init__(sock, method=method)
@@ -88,11 +84,12 @@ class Head(http.client.HTTPResponse):
         self.reason = reason.strip()
         self.version = 10 if version in {"HTTP/1.0", "HTTP/0.9"} else 11
         self.headers = headers
-        self.chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
+        self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
         self.chunk_left = None
         self.length = self._length(headers)
-        asked_to_close = self._check_close()  # type: ignore[attr-defined] # as above
-        self.will_close = asked_to_close or (self.length is None and not self.chunked)
+        wish = headers.get("connection", "").lower()
+        last = "close" in wish if self.version == 11 else "keep-alive" not in wish
+        self.will_close = last or (self.length is None and not self.chunked)
 
     def receive(self, most: int) -> bytes:
         """What of the body has arrived, at least one byte; nothing is the end.
@@ -103,27 +100,28 @@ class Head(http.client.HTTPResponse):
             return self.read1(most)
         data = self.fp.read1(min(most, self.length)) if self.length else b""
         if not data and self.length:
-            raise http.client.IncompleteRead(b"", self.length)
+            raise IncompleteRead(b"", self.length)
         self.length -= len(data)
         if not self.length:
             self.close()
         return data
 
-    def _length(self, headers: HTTPHeaderDict) -> int | None:
+    def _length(self, headers: dict[str, str]) -> int | None:
         if self.status in {204, 304} or self._method == "HEAD":  # type: ignore[attr-defined] # as above
             return 0
-        said = {value.strip() for value in headers.get("Content-Length", "").split(",")}
+        said = {value.strip() for value in headers.get("content-length", "").split(",")}
         value = said.pop()
         if said or self.chunked or not (value.isascii() and value.isdigit() and len(value) < 19):
             return None
         return int(value)
 
-    def _read_headers(self) -> HTTPHeaderDict:
-        out, last = HTTPHeaderDict(), ""
+    def _read_headers(self) -> dict[str, str]:
+        out: dict[str, str] = {}
+        last = ""
         for _ in range(_HEADERS):
             line = self.fp.readline(_LINE_BYTES + 1)
             if len(line) > _LINE_BYTES:
-                raise http.client.LineTooLong("header line")
+                raise LineTooLong("header line")
             if line in {b"\r\n", b"\n", b""}:
                 return out
             text = line.decode("latin-1")
@@ -131,9 +129,9 @@ class Head(http.client.HTTPResponse):
             if text[0] in " \t" and last:  # a value that goes on
                 out[last] = f"{out[last]} {text.strip()}".strip()
             elif colon and name:
-                last = name.strip()
-                out.add(last, value.strip())
-        raise http.client.HTTPException(f"got more than {_HEADERS} headers")
+                last, value = name.strip().lower(), value.strip()
+                out[last] = f"{out[last]}, {value}" if last in out else value
+        raise HTTPException(f"got more than {_HEADERS} headers")
 
 
 class _Watched(io.RawIOBase):

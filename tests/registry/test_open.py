@@ -61,6 +61,6 @@ def test_a_chain_of_directories_needs_no_network_library() -> None:
         "import sys; from pathlib import Path; from adpm.registry.chain import Chain; "
         "from adpm.core.manifest import RegistrySource; "
         "Chain.of([RegistrySource('a', '.'), RegistrySource('b', 'http://x')], Path()).registry('a'); "
-        "sys.exit('urllib3' in sys.modules)"
+        "sys.exit('http.client' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
