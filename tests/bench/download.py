@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))  # as a script it would not find its neighbours
 
 from tests.bench import served  # noqa: E402
 
+ONE = "adpm, one adapter"
 _HASH = """
 import hashlib, sys
 for path in sys.stdin.read().split():
@@ -104,7 +105,7 @@ class Contenders:
 
     def oras_command(self) -> None:
         reference = f"127.0.0.1:{self._port}/bench/all:1.0"
-        self._run(["oras", "pull", "--no-tty", "--plain-http", "--output", str(self._into), reference])
+        self._run(["oras", "pull", "--plain-http", "--output", str(self._into), reference])
 
     def _run(self, command: list[str], environment: dict[str, str] | None = None, cwd: Path | None = None) -> None:
         done = subprocess.run(
@@ -114,7 +115,14 @@ class Contenders:
             sys.exit(f"{command[0]} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
 
     def fresh(self) -> None:
-        shutil.rmtree(self._into, ignore_errors=True)
+        """An empty directory to fetch into. Where the one before was is left for the end, with files that are empty:
+        ext4 takes long for a new file where others were removed a moment ago."""
+        if self._into.exists():
+            for path in self._into.rglob("*"):
+                if path.is_file() and not path.is_symlink():
+                    path.chmod(0o600)
+                    os.truncate(path, 0)
+            self._into.rename(self._into.with_name(f"old-{time.time_ns()}"))
         self._into.mkdir()
 
 
@@ -166,9 +174,25 @@ def others(contenders: Contenders) -> dict[str, Callable[[], None]]:
     return out
 
 
+def make(work: Path, port: int, adapters: int, size: int, each: int = 1) -> tuple[served.Made, served.Made]:
+    """What is fetched, and a project that fetches one adapter of that size: what it takes is start-up."""
+    made = served.make(work, adapters=adapters, each=each, size=size, port=port)
+    (work / "one").mkdir()
+    single = served.make(work / "one", adapters=1, size=size, port=port)
+    shutil.copytree(single.root, made.root, dirs_exist_ok=True)
+    return made, single
+
+
+def ratio(times: dict[str, list[Took]], over: str, under: str, besides: str | None = None) -> float:
+    """How much longer ``over`` takes than ``under``; without what ``besides`` takes, if that is given."""
+    spared = times[besides] if besides else [Took(0.0, 0.0)] * len(times[over])
+    rounds = zip(times[over], times[under], spared, strict=True)
+    return statistics.median((a.wall - c.wall) / b.wall for a, b, c in rounds)
+
+
 def large(work: Path, rounds: int, adapters: int, size: int, *, quick: bool) -> None:
     port = served.free_port()
-    made = served.make(work, adapters=adapters, size=size, port=port)
+    made, single = make(work, port, adapters, size)
     if not quick:
         served.add_wheels(made)
         served.add_artifact(made)
@@ -177,6 +201,7 @@ def large(work: Path, rounds: int, adapters: int, size: int, *, quick: bool) -> 
         contenders = Contenders(made, port, work)
         runs = {
             "adpm install": contenders.adpm,
+            ONE: Contenders(single, port, work).adpm,
             "curl --parallel": contenders.curl,
             "sha256": contenders.sha256,
         }
@@ -185,33 +210,36 @@ def large(work: Path, rounds: int, adapters: int, size: int, *, quick: bool) -> 
         times = measured(contenders, runs, rounds)
     pairs = zip(times["curl --parallel"], times["sha256"], strict=True)
     times["curl, then sha256"] = [Took(got.wall + hashed.wall, got.work + hashed.work) for got, hashed in pairs]
-    files = dict.fromkeys(times, adapters) | {"adpm install": made.requests, "pip download": 2 * adapters}
+    files = dict.fromkeys(times, adapters) | {"adpm install": made.requests, ONE: 0, "pip download": 2 * adapters}
     show(f"{adapters} adapters of {size / 1e6:.1f} MB, cold", times, made.size, files, "curl --parallel")
+    slowest = max("curl --parallel", "sha256", key=lambda name: statistics.median(took.wall for took in times[name]))
+    print(
+        f"adpm moves {1 / ratio(times, 'adpm install', slowest):.0%} of what {slowest} does (goal 70 %), "
+        f"{1 / ratio(times, 'adpm install', slowest, ONE):.0%} beyond start-up"
+    )
 
 
 def small(work: Path, rounds: int) -> None:
     port, slow = served.free_port(), served.free_port()
     for adapters, each, late, at in ((4, 100, 0.0, port), (200, 1, 0.05, slow)):
-        made = served.make(work, adapters=adapters, each=each, size=20_000, port=at)
-        (work / "one").mkdir()
-        single = served.make(work / "one", adapters=1, size=20_000, port=at)
-        shutil.copytree(single.root, made.root, dirs_exist_ok=True)
+        made, single = make(work, at, adapters, 20_000, each)
         with served.nginx(made.root, work / "nginx", port), served.delayed(slow, port, late):
             contenders = Contenders(made, at, work)
             runs = {
                 "adpm install": contenders.adpm,
-                "adpm, one adapter": Contenders(single, at, work).adpm,
+                ONE: Contenders(single, at, work).adpm,
                 "curl --parallel": contenders.curl,
             }
             times = measured(contenders, runs, rounds)
-        files = {"adpm install": made.requests, "adpm, one adapter": 2, "curl --parallel": len(made.weights)}
+        files = {"adpm install": made.requests, ONE: 2, "curl --parallel": len(made.weights)}
         title = f"{adapters} adapters with {each} files of 20 kB each, answers {late * 1e3:.0f} ms late"
         show(title, times, made.size, files, "curl --parallel")
-        pairs = zip(times["adpm install"], times["adpm, one adapter"], strict=True)
-        beyond = statistics.median(one.wall - none.wall for one, none in pairs)
+        beyond = statistics.median(
+            all_.wall - one.wall for all_, one in zip(times["adpm install"], times[ONE], strict=True)
+        )
         print(f"adpm beyond what one adapter takes: {(made.requests - 2) / beyond:.0f} files/s")
-        for name in ("root", "project", "nginx", "one"):
-            shutil.rmtree(work / name)
+        for path in work.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def main() -> None:
