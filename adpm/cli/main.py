@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "checkout": "Link the locked adapters out as plain directories.",
     "publish": "Publish a directory as a release.",
     "channel": "Set, list and remove a package's movable names.",
+    "attachment": "Add, list and fetch what is attached to a release.",
     "yank": "Withdraw a release from new resolutions.",
     "verify": "Hash everything in the store and check the lock.",
     "gc": "Remove from the store what no project needs.",

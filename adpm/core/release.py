@@ -11,7 +11,7 @@ from adpm.core.base import BaseIdentity
 from adpm.core.names import Digest, PackageName
 from adpm.core.requirement import Requirement
 
-__all__ = ["Blob", "Card", "File", "Listing", "Method", "Metric", "Release"]
+__all__ = ["Attachment", "Blob", "Card", "File", "Listing", "Method", "Metric", "Release"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +106,11 @@ class Listing:
             license=card.license,
             metrics=card.metrics,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What somebody attached to a release: its media type, and the manifest that names its files."""
+
+    kind: str
+    manifest: Blob

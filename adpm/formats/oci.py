@@ -28,6 +28,7 @@ __all__ = [
     "INDEX_TYPE",
     "LAYOUT",
     "MANIFEST_TYPE",
+    "TITLE",
     "clash",
     "package_path",
     "read_index",
@@ -45,7 +46,7 @@ LAYOUT: Final = canonical({"imageLayoutVersion": "1.0.0"})
 
 T = TypeVar("T")
 
-_TITLE: Final = "org.opencontainers.image.title"
+TITLE: Final = "org.opencontainers.image.title"
 _REF: Final = "org.opencontainers.image.ref.name"
 _CREATED: Final = "org.opencontainers.image.created"
 _LICENSE: Final = "dev.adpm.license"
@@ -89,7 +90,7 @@ def write_release(card: Blob, files: Iterable[File]) -> bytes:
                     "mediaType": FILE_TYPE,
                     "digest": file.blob.digest,
                     "size": file.blob.size,
-                    "annotations": {_TITLE: file.path},
+                    "annotations": {TITLE: file.path},
                 }
                 for file in ordered
             ],
@@ -167,7 +168,7 @@ def _file(node: Node) -> File:
 
 def _title(node: Node) -> str:
     fields = node.fields()
-    path = fields.need(_TITLE, parsed(package_path))
+    path = fields.need(TITLE, parsed(package_path))
     fields.close()
     return path
 

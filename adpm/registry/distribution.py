@@ -112,19 +112,18 @@ class Distribution:
             return None
         return known if answer.status == 304 else Document(answer.data, answer.headers.get("etag"))
 
-    def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> None:
-        """Store a manifest or index under a digest or a tag, in place of what is there."""
+    def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str) -> Mapping[str, str]:
+        """Store a manifest or index under a digest or a tag, in place of what is there; the answer's headers."""
         url = self.at(repository, f"manifests/{reference}")
         tries = self.client.tries()
         while True:
             try:
-                self.exchange("PUT", url, good={200, 201, 202}, headers={"Content-Type": media_type}, body=data)
+                headers = {"Content-Type": media_type}
+                return self.exchange("PUT", url, good={200, 201, 202}, headers=headers, body=data).headers
             except RegistryError as error:
                 if _RACED not in (error.cause or ""):
                     raise
                 tries.wait_or_raise(TransientError(error))
-            else:
-                return
 
     def manifest_chunks(self, repository: str, blob: Blob) -> Generator[bytes]:
         with _missing(blob):
@@ -178,10 +177,15 @@ class Distribution:
         )
 
     def _listed(self, url: str, key: str) -> Iterator[str]:
-        """The texts at ``key`` of all pages, which ``Link`` headers join."""
+        """The texts at ``key`` of all pages."""
+        for data in self.pages(url):
+            yield from _read_list(data, key, f"{urlsplit(url).path} of {urlsplit(url).netloc}")
+
+    def pages(self, url: str, accept: str = "*/*") -> Iterator[bytes]:
+        """The documents of a list, which ``Link`` headers join."""
         for _ in range(limits.LIST_PAGES):
-            answer = self.exchange("GET", url, good={200}, limit=limits.INDEX_BYTES)
-            yield from _read_list(answer.data, key, f"{urlsplit(url).path} of {urlsplit(url).netloc}")
+            answer = self.exchange("GET", url, good={200}, headers={"Accept": accept}, limit=limits.INDEX_BYTES)
+            yield answer.data
             link = _NEXT.search(answer.headers.get("link", ""))
             if link is None:
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Final
 
@@ -12,7 +13,7 @@ from packaging.version import Version
 
 from adpm import limits
 from adpm.core.names import Channel, Digest, PackageName
-from adpm.core.release import Blob, Listing
+from adpm.core.release import Attachment, Blob, Listing
 from adpm.core.settings import connections
 from adpm.errors import DocumentError, Fault, LoginNeededError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
@@ -20,7 +21,8 @@ from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE, read_index, read_release
 from adpm.registry.cache import DocumentCache
 from adpm.registry.distribution import Distribution
 from adpm.registry.place import Ability
-from adpm.registry.port import BlobRegistry, Published, listing_ability, version_taken
+from adpm.registry.port import BlobRegistry, Published, Source, listing_ability, version_taken
+from adpm.registry.referrers import add_referrer, lists_referrers, referrers
 from adpm.registry.tags import INDEX, RELEASE, YANK, Mark, Tags, is_tag, mark_of, read_tags, tag_of
 from adpm.registry.upload import upload
 from adpm.store.parallel import in_parallel
@@ -79,7 +81,12 @@ class OciRegistry(BlobRegistry):
 
     def _check(self, *, write: bool) -> Iterator[Ability]:
         yield from self._api.check()
-        yield listing_ability(self._packages())
+        packages = self._packages()
+        yield listing_ability(packages)
+        if packages:
+            known = lists_referrers(self._api, self._at(packages[0]))
+            words = "listed by the registry (referrers)" if known else "no referrers API: a tag lists them instead"
+            yield Ability("attachments", known or None, words)
         yield Ability("create only", False, "a tag can be overwritten: publishing looks before and after it tags")
         if write:
             repository = f"{self._prefix}adpm-check"
@@ -188,6 +195,16 @@ class OciRegistry(BlobRegistry):
             self._api.put_manifest(self._at(name), channel, _NO_RELEASE, INDEX_TYPE)
         else:
             self._api.put_manifest(self._at(name), channel, self.release(name, target.manifest), MANIFEST_TYPE)
+
+    def _attachments(self, name: PackageName, release: Blob) -> tuple[Attachment, ...]:
+        self._prepare(init=False)
+        return referrers(self._api, self._at(name), release.digest)
+
+    def _attach(self, name: PackageName, release: Blob, manifest: bytes, sources: Mapping[Blob, Path | bytes]) -> None:
+        self._prepare(init=False)
+        for blob, source in sources.items():
+            self._send(name, blob, [source] if isinstance(source, bytes) else Source(source, blob))
+        add_referrer(self._api, self._at(name), release.digest, manifest)
 
     def _at(self, name: PackageName) -> str:
         return self._prefix + name

@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from adpm import limits
 from adpm.core.names import Channel, Digest, PackageName
-from adpm.core.release import Blob, Card, Listing, Release
+from adpm.core.release import Attachment, Blob, Card, Listing, Release
 from adpm.errors import DocumentError, IntegrityError, NotFoundError, RegistryError, UsageError
 from adpm.formats.card import read_card
 from adpm.formats.oci import read_index, read_release, write_index
@@ -36,6 +36,7 @@ __all__ = [
     "Publication",
     "Published",
     "Registry",
+    "Source",
     "channel_yanked",
     "source_chunks",
 ]
@@ -117,6 +118,21 @@ class Registry(ABC):
                 "package-not-found", f"{self} has no package {name}", hint="check the spelling", package=name
             )
         return _conflicts_marked(listings)
+
+    def listing(self, name: PackageName, version: Version) -> Listing:
+        """The release of a version, the first of two that claim it. Cost: one document.
+
+        Raises ``NotFoundError`` (``package-not-found``, ``version-not-found``).
+        """
+        listings = self.versions(name)
+        for listing in listings:
+            if listing.version == version:
+                return listing
+        raise NotFoundError(
+            "version-not-found",
+            f"{self} has no version {version} of {name}",
+            hint=f"there are: {', '.join(str(listing.version) for listing in reversed(listings))}",
+        )
 
     def packages(self) -> tuple[PackageName, ...] | None:
         """The names of all packages, sorted; None where this kind of registry can't tell. Cost: may walk all."""
@@ -250,16 +266,11 @@ class Registry(ABC):
         """
         with self._faults():
             self._prepare(init=False)
-        listings = self.versions(name)
         target = None
-        if version is not None:
-            target = next((listing for listing in listings if listing.version == version), None)
-            if target is None:
-                raise NotFoundError(
-                    "version-not-found",
-                    f"{self} has no version {version} of {name}",
-                    hint=f"there are: {', '.join(str(listing.version) for listing in reversed(listings))}",
-                )
+        if version is None:
+            self.versions(name)
+        else:
+            target = self.listing(name, version)
             if target.yanked is not None:
                 raise channel_yanked(self, channel, target)
         with self._faults():
@@ -272,6 +283,27 @@ class Registry(ABC):
             if not same:
                 self._set_channel(name, channel, target)
         return before
+
+    def attachments(self, name: PackageName, release: Blob) -> tuple[Attachment, ...]:
+        """What others attached to a release: signatures, evaluations. Cost: one document, or two.
+
+        Raises ``RegistryError`` (``attachments-unsupported``) where this kind of registry holds none.
+        """
+        with self._faults():
+            return self._attachments(name, release)
+
+    def attachment(self, name: PackageName, blob: Blob) -> bytes:
+        """The verified bytes of an attachment's manifest; its files are blobs. Raises as ``attachments``, and
+        ``NotFoundError`` (``blob-missing``)."""
+        return self._whole(name, blob, self._release_chunks(name, blob), limits.OCI_MANIFEST_BYTES)
+
+    def attach(self, name: PackageName, release: Blob, manifest: bytes, sources: Mapping[Blob, Path | bytes]) -> None:
+        """Attach to a release what ``manifest`` names; ``sources`` are its blobs. What is attached already stays.
+
+        Raises as ``attachments``; ``IntegrityError`` (``file-changed``) if a source is not what its blob says.
+        """
+        with self._faults():
+            self._attach(name, release, manifest, sources)
 
     def check(self, *, write: bool = False) -> Iterator[Ability]:
         """What the registry can and can't do, tried now, one after the other.
@@ -382,6 +414,26 @@ class Registry(ABC):
         """Let the channel mean ``target`` from now on, whatever it means; None: nothing."""
         raise self._no_channels(f"{name}@{channel}")
 
+    def _attachments(self, name: PackageName, release: Blob) -> tuple[Attachment, ...]:  # noqa: ARG002 - as above
+        raise self._no_attachments(name)
+
+    def _attach(
+        self,
+        name: PackageName,
+        release: Blob,  # noqa: ARG002 - for kinds that hold attachments
+        manifest: bytes,  # noqa: ARG002 - as above
+        sources: Mapping[Blob, Path | bytes],  # noqa: ARG002 - as above
+    ) -> None:
+        raise self._no_attachments(name)
+
+    def _no_attachments(self, name: PackageName) -> RegistryError:
+        return RegistryError(
+            "attachments-unsupported",
+            f"{self} holds no attachments, and so none of {name}",
+            cause="they are OCI manifests with a subject, which only OCI registries list",
+            hint="publish the release to an OCI registry, too: it has the same digest there",
+        )
+
     def _no_channels(self, what: str) -> RegistryError:
         return RegistryError(
             "channels-unsupported",
@@ -408,7 +460,7 @@ class BlobRegistry(IndexedRegistry):
     def _add(self, listing: Listing, release: Release, publication: Publication) -> Published:
         self._send(listing.name, release.card, [publication.card])
         for blob in dict.fromkeys(file.blob for file in release.files):
-            self._send(listing.name, blob, _Source(publication.sources[blob.digest], blob))
+            self._send(listing.name, blob, Source(publication.sources[blob.digest], blob))
         return self._commit(listing, publication.manifest)
 
     def _send(self, name: PackageName, blob: Blob, chunks: Iterable[bytes]) -> None:
@@ -486,7 +538,7 @@ def _conflicts_marked(listings: tuple[Listing, ...]) -> tuple[Listing, ...]:
     )
 
 
-class _Source:
+class Source:
     """A file's bytes, checked while they pass against what the manifest says; from the beginning each time."""
 
     def __init__(self, path: Path, blob: Blob) -> None:

@@ -108,9 +108,7 @@ def test_an_object_store(work: Workplace, kind: str, tmp_path: Path, monkeypatch
 
 
 def test_an_oci_registry(work: Workplace) -> None:
-    with oci.docker_registry(work.root / "oci") as host:
-        found = checked(work, f"oci://{host}/team", "--write")
-    assert found == {
+    wanted = {
         "reachable": True,
         "TLS": False,
         "login": None,
@@ -119,6 +117,10 @@ def test_an_oci_registry(work: Workplace) -> None:
         "create only": False,
         "writes": True,
     }
+    with oci.docker_registry(work.root / "oci") as host:
+        assert checked(work, f"oci://{host}/team", "--write") == wanted
+        work.adpm("publish", work.package("text/sst-2", "1.0"), "--registry", f"oci://{host}/team")
+        assert checked(work, f"oci://{host}/team", "--write") == wanted | {"attachments": None}
 
 
 def test_what_can_not_be_reached(work: Workplace) -> None:
