@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from adpm import limits
 from adpm.registry.place import Ability, Content
 
-__all__ = ["Bucket"]
+__all__ = ["STAGE", "Bucket", "is_stale", "stage_name"]
+
+STAGE: Final = ".adpm/tmp"
+"""Where files are written that are renamed when they are whole, in stores that know renaming."""
+
+_STAGED: Final = re.compile(r"([0-9a-f]{1,12})-[0-9a-f]{32}\Z")
 
 
 class Bucket(ABC):
@@ -68,3 +77,15 @@ class Bucket(ABC):
     def check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - for stores that have more to say
         """What there is to say beyond what can be measured with the methods above."""
         return iter(())
+
+
+def stage_name() -> str:
+    """A key below ``STAGE`` that nobody else has, from which can be told when it was made."""
+    return f"{STAGE}/{int(time.time()):x}-{secrets.token_hex(16)}"
+
+
+def is_stale(name: str) -> bool:
+    """Whether a file in ``STAGE`` is one whose writer was killed: older than any writer lives, by its name, since the
+    server's clock may be wrong."""
+    made = _STAGED.match(name)
+    return made is not None and int(made[1], 16) < time.time() - limits.TEMPORARY_AGE_SECONDS

@@ -21,14 +21,13 @@ from adpm.errors import AdpmError, LoginNeededError, NotFoundError, RegistryErro
 from adpm.net.client import Answer, Client
 from adpm.net.faults import TransientError
 from adpm.net.url import shown
-from adpm.registry.bucket import Bucket
+from adpm.registry.bucket import STAGE, Bucket, is_stale, stage_name
 from adpm.registry.multistatus import PROPFIND, Entry, read_listing
 from adpm.registry.place import Ability, Content
 from adpm.store.parallel import in_parallel
 
 __all__ = ["DavBucket"]
 
-_STAGE: Final = ".adpm/tmp"
 _LACKING: Final = frozenset({405, 501})  # the server does not know the method
 _REFUSALS: Final = frozenset({400, 405, 409, 411, 412, 413, 415, 422, 423, 424, 501, 502, 507})
 _BYTES: Final = {"Content-Type": "application/octet-stream"}
@@ -44,6 +43,7 @@ class DavBucket(Bucket):
         self._url = url
         self._client = client
         self._made: set[str] = set()
+        self._swept = False
         self._lock = Lock()
 
     def get(self, key: str, limit: int) -> Content:
@@ -133,8 +133,7 @@ class DavBucket(Bucket):
 
     def _moved(self, key: str, data: bytes | IO[bytes]) -> bool:
         """Write to where nothing is; False if something is."""
-        stage = f"{_STAGE}/{secrets.token_hex(16)}"
-        self._collection(stage)
+        stage = self._stage()
         self._collection(key)
         try:
             self._exchange("PUT", self._at(stage), {200, 201, 204}, headers=_BYTES, body=data)
@@ -146,6 +145,18 @@ class DavBucket(Bucket):
         if not moved:
             self.remove(stage)
         return moved
+
+    def _stage(self) -> str:
+        """Where to write what will be moved. The first call removes what writers left there that were killed."""
+        with self._lock:
+            first, self._swept = not self._swept, True
+        self._make(STAGE)
+        if first:
+            with suppress(AdpmError, OSError):  # it is in nobody's way
+                for entry in self._listing(STAGE)[1]:
+                    if is_stale(entry.name):
+                        self.remove(f"{STAGE}/{entry.name}")
+        return stage_name()
 
     def _move(self, stage: str, key: str) -> bool:
         headers = {"Destination": self._at(key), "Overwrite": "F"}

@@ -1,7 +1,7 @@
 """SFTP servers as object stores: ``sftp://[user@]host[:port]/path``, over ssh as the user's own ``ssh`` would go there.
 
 Host keys are those of ``~/.ssh/known_hosts``, and an unknown one is refused; keys, user, port and proxy come from the
-agent and ``~/.ssh/config``. No password is ever asked for. A file is written beside its place and then renamed: SFTP's
+agent and ``~/.ssh/config``. No password is ever asked for. A file is written in `.adpm/tmp` and then renamed: SFTP's
 own rename fails where something is there, which is how it creates on condition; it can't swap.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import secrets
 import socket
 import stat
 from collections.abc import Generator, Iterable, Iterator
@@ -25,12 +24,11 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from adpm import limits
 from adpm.errors import LoginNeededError, NetworkError
 from adpm.net.faults import too_large
-from adpm.registry.bucket import Bucket
+from adpm.registry.bucket import STAGE, Bucket, is_stale, stage_name
 from adpm.registry.place import Content
 
 __all__ = ["SftpBucket"]
 
-_TEMPORARY: Final = ".adpm-new-"
 _NO_TOKEN: Final = ""  # there is something, and no way to ask later whether it is still the same
 
 
@@ -48,6 +46,7 @@ class SftpBucket(Bucket):
         self._idle: list[paramiko.SFTPClient] = []
         self._channels = BoundedSemaphore(limits.SFTP_CHANNELS)
         self._directories: set[str] = {"/"}
+        self._swept = False
 
     def get(self, key: str, limit: int) -> Content:
         with self._channel(key) as sftp, sftp.open(self._at(key), "rb") as file:
@@ -110,7 +109,7 @@ class SftpBucket(Bucket):
             below = posixpath.join(path, entry.filename)
             if stat.S_ISDIR(entry.st_mode or 0):
                 yield from self._below(sftp, key, below)
-            elif not entry.filename.startswith(_TEMPORARY):
+            else:
                 yield below
 
     def _create(self, sftp: paramiko.SFTPClient, key: str, chunks: Iterable[bytes]) -> bool:
@@ -126,10 +125,9 @@ class SftpBucket(Bucket):
 
     @contextmanager
     def _written(self, sftp: paramiko.SFTPClient, key: str, chunks: Iterable[bytes]) -> Iterator[str]:
-        """A new file beside ``key``, whole and durable, which the body renames; gone at the end if it did not."""
-        directory = posixpath.dirname(self._at(key))
-        self._make(sftp, directory)
-        new = posixpath.join(directory, f"{_TEMPORARY}{secrets.token_hex(8)}")
+        """A new file, whole and durable, which the body renames to ``key``; gone at the end if it did not."""
+        self._make(sftp, posixpath.dirname(self._at(key)))
+        new = self._at(self._stage(sftp))
         try:
             with sftp.open(new, "wxb") as file:
                 file.set_pipelined()
@@ -141,6 +139,18 @@ class SftpBucket(Bucket):
         finally:
             with suppress(FileNotFoundError):  # it was renamed
                 sftp.remove(new)
+
+    def _stage(self, sftp: paramiko.SFTPClient) -> str:
+        """Where to write what will be renamed. The first call removes what writers left there that were killed."""
+        with self._lock:
+            first, self._swept = not self._swept, True
+        self._make(sftp, self._at(STAGE))
+        if first:
+            for name in sftp.listdir(self._at(STAGE)):
+                if is_stale(name):
+                    with suppress(OSError):  # another one was faster, or it is somebody else's
+                        sftp.remove(self._at(f"{STAGE}/{name}"))
+        return stage_name()
 
     def _make(self, sftp: paramiko.SFTPClient, directory: str) -> None:
         if directory in self._directories:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from adpm.registry.bucket import stage_name
 from tests.net.serving import unused_port
 from tests.registry.servers import wait_for_port
 
@@ -189,3 +190,14 @@ def _wait_for_a_write(server: S3, process: subprocess.Popen[bytes]) -> None:
             continue
         return
     pytest.fail("the server took no object")
+
+
+def leave_behind(stage: Path) -> list[str]:
+    """Put into ``stage`` what a writer left that was killed two days ago, and what must stay: one that may live, and a
+    file of somebody else's. The names of the latter."""
+    fresh = Path(stage_name()).name
+    old = f"{int(fresh.partition('-')[0], 16) - 2 * 24 * 3600:x}-{'0' * 32}"
+    for name in (old, fresh, "notes.txt"):
+        (stage / name).write_bytes(b"half of")
+        (stage / name).chmod(0o666)
+    return sorted([fresh, "notes.txt"])

@@ -22,6 +22,7 @@ from tests.net.clients import hasty
 from tests.net.serving import Request, cut, head, serve
 from tests.registry import servers
 from tests.registry.davs import Dav
+from tests.registry.stores import leave_behind
 from tests.registry.test_objects import publish_in_processes
 
 NAME = PackageName("text/sst-2")
@@ -103,6 +104,14 @@ def test_a_registry_is_made_where_there_is_nothing(server: Dav, tmp_path: Path) 
     with pytest.raises(RegistryError) as caught:
         opened(f"{url}/nor/this").publish(make(tmp_path), init=True)
     assert caught.value.code in {"registry-failed", "registry-read-only"}
+
+
+def test_what_a_killed_writer_left_is_removed_by_a_later_one(server: Dav, tmp_path: Path) -> None:
+    url, directory = server.place()
+    opened(url).publish(make(tmp_path), init=True)
+    left = leave_behind(directory / ".adpm" / "tmp")
+    opened(url).publish(make(tmp_path, version="2.0"))
+    assert sorted(path.name for path in (directory / ".adpm" / "tmp").iterdir()) == left
 
 
 def test_a_large_file(server: Dav, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from adpm.registry.port import Registry
 from adpm.testing import NAME, Pair, WriteContract
 from adpm.testing.making import make
 from tests.registry.servers import Sshd
+from tests.registry.stores import leave_behind
 
 _numbers = itertools.count()
 
@@ -49,7 +50,16 @@ def test_nothing_is_left_beside_what_was_written(url: str, tmp_path: Path) -> No
     registry = opened(url, tmp_path)
     assert registry.publish(make(tmp_path), init=True).created
     assert not registry.publish(make(tmp_path)).created
-    assert [path for path in tmp_path.rglob("*") if path.name.startswith(".adpm-new")] == []
+    (staged,) = tmp_path.rglob(".adpm/tmp")
+    assert list(staged.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed_by_a_later_one(url: str, tmp_path: Path) -> None:
+    opened(url, tmp_path).publish(make(tmp_path), init=True)
+    (staged,) = tmp_path.rglob(".adpm/tmp")
+    left = leave_behind(staged)
+    opened(url, tmp_path).publish(make(tmp_path, version="2.0"))
+    assert sorted(path.name for path in staged.iterdir()) == left
 
 
 def test_an_unknown_host_key_is_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
