@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from adpm.core.release import Card, Listing, Release
 from adpm.core.requirement import Requirement
 from adpm.errors import NotFoundError
 from adpm.ops.channels import release_of
 from adpm.ops.project import Project
-from adpm.ops.registries import open_chain
+from adpm.ops.registries import find_package
 
 __all__ = ["Info", "info"]
 
@@ -25,12 +26,13 @@ class Info:
     release: Release
 
 
-def info(project: Project, requirement: Requirement, *, registry: str | None = None) -> Info:
+def info(requirement: Requirement, project: Project | None, directory: Path, *, registry: str | None = None) -> Info:
     """Look up ``requirement``; of several releases that meet it the newest that is final and not yanked is shown.
 
-    Raises ``NotFoundError`` (``package-not-found``, ``version-not-found``), and of a channel what ``release_of`` does.
+    ``registry`` may be a path (relative to ``directory``) or a URL, and then needs no project. Raises ``NotFoundError``
+    (``package-not-found``, ``version-not-found``), and of a channel what ``release_of`` does.
     """
-    found = open_chain(project).find(requirement.name, registry)
+    found = find_package(requirement.name, project, directory, registry)
     if requirement.channel is not None:
         target = release_of(found.registry, requirement.name, requirement.channel, found.listings)
         requirement = Requirement(requirement.name, digest=target.manifest.digest)

@@ -21,6 +21,18 @@ def test_publishing_twice(work: Workplace) -> None:
     assert "error[version-taken]" in ran.err
 
 
+def test_a_registry_can_be_looked_at_without_a_project(work: Workplace) -> None:
+    work.publish("text/sst-2", "1.0")
+    work.publish("text/sst-2", "1.1")
+    shown = work.adpm("info", "text/sst-2 <1.1", "--registry", "../registry", "--json").json
+    assert (shown["version"], shown["registry"]) == ("1.0", "../registry")
+    assert "no package text/other" in work.adpm("info", "text/other", "--registry", "../registry", status=5).err
+    assert "project-not-found" in work.adpm("info", "text/sst-2", status=5).err
+    work.start()
+    assert work.adpm("info", "text/sst-2", "--registry", "here", "--json").json["registry"] == "here"
+    assert work.adpm("info", "text/sst-2", "--registry", "../registry", "--json").json["registry"] == "../registry"
+
+
 def test_a_dry_run_leaves_no_registry(work: Workplace) -> None:
     ran = work.adpm("publish", work.package("text/sst-2", "1.0"), "--registry", "../registry", "--init", "--dry-run")
     assert "would publish text/sst-2 1.0" in ran.err

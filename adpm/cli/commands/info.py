@@ -7,19 +7,20 @@ from typing import Any
 import click
 
 from adpm.cli.output import Output, size_text
+from adpm.cli.project import project_or_none
 from adpm.core.requirement import Requirement
 from adpm.ops.info import Info, info
-from adpm.ops.project import Project
 
 
 @click.command()
 @click.argument("requirement", metavar="NAME")
-@click.option("--registry", metavar="NAME", help="Ask this registry alone.")
+@click.option("--registry", metavar="NAME", help="Ask this registry alone: one of the project, or a path or URL.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 @click.pass_obj
 def command(output: Output, requirement: str, registry: str | None, *, as_json: bool) -> None:
     """Show a package's releases and the card of the newest, or of the one that a constraint picks."""
-    found = info(Project.find(output.directory), Requirement.parse(requirement), registry=registry)
+    project = project_or_none(output)
+    found = info(Requirement.parse(requirement), project, output.directory, registry=registry)
     if as_json:
         output.json("adpm.info/1", _value(found))
         return
