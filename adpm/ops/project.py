@@ -55,15 +55,15 @@ class Project:
                 f"there is no {MANIFEST_FILE} in {start.absolute()} or above it",
                 hint="make one with 'adpm init --base MODEL'",
             )
-        return cls.read(Path(root))
+        return cls.read(Path(root), os.path.relpath(os.path.join(root, MANIFEST_FILE), start))
 
     @classmethod
-    def read(cls, directory: Path) -> Project:
-        """The project in ``directory``, in its workspace if it is in one."""
+    def read(cls, directory: Path, source: str = MANIFEST_FILE) -> Project:
+        """The project in ``directory``, in its workspace if it is in one. Errors call its manifest ``source``."""
         above = enclosing(directory)
         root = above or directory
         data = read_bounded(root / MANIFEST_FILE, limits.MANIFEST_BYTES)
-        manifest = read_manifest(data, MANIFEST_FILE)
+        manifest = read_manifest(data, source if above is None else MANIFEST_FILE)
         if manifest.workspace is None:
             return cls(root, manifest, data)
         whole = _workspace(root, read_members(root, manifest))

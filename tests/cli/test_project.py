@@ -35,6 +35,16 @@ def test_the_main_job(work: Workplace) -> None:
     assert work.adpm("verify", "--json").json["corrupt"] == []
 
 
+def test_a_broken_manifest_above_is_named_with_its_path(work: Workplace) -> None:
+    (work.project / "adapter.yaml").write_text("base: x/y\nnonsense: 1\n", encoding="utf-8")
+    (work.project / "deep" / "er").mkdir(parents=True)
+    below = work.adpm("-C", "deep/er", "lock", status=1)
+    assert "../../adapter.yaml" in below.err
+    here = work.adpm("lock", status=1)
+    assert "adapter.yaml" in here.err
+    assert "/adapter.yaml" not in here.err
+
+
 def test_locking_again_keeps_what_is_locked_until_it_is_updated(work: Workplace) -> None:
     work.publish("text/sst-2", "1.0")
     work.start()
