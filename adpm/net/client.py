@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import IO, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from adpm import limits
-from adpm.errors import NetworkError
+from adpm.errors import NetworkError, UsageError
 from adpm.net.authority import Authority, PerHost
 from adpm.net.body import RangesIgnoredError, chunks_of, document_of, has_an_end
 from adpm.net.credentials import Credentials, Login
@@ -264,9 +264,11 @@ def _range(position: int, stop: int | None, etag: str | None) -> dict[str, str]:
 def _redirected(here: str, target: str | None) -> str:
     if not target:
         raise _bad_redirect(here, "a redirect without an address")
-    there = encoded(urljoin(here, target))
-    scheme = urlsplit(there).scheme
-    if scheme not in {"http", "https"} or (scheme == "http" and urlsplit(here).scheme == "https"):
+    try:
+        there = encoded(checked(urljoin(here, target)))
+    except (ValueError, UsageError) as error:
+        raise _bad_redirect(here, f"a redirect to {shown(target)}, which is no address") from error
+    if (origin(here)[0], origin(there)[0]) == ("https", "http"):
         raise _bad_redirect(here, f"a redirect to {shown(there)}, which is not secure")
     return there
 

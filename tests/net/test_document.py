@@ -235,7 +235,21 @@ def test_redirects_are_followed(status: int) -> None:
     assert read(answer).data == b"{}"
 
 
-@pytest.mark.parametrize("location", ["/index.json", "file:///etc/passwd", "ftp://127.0.0.1/", ""])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/index.json",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/",
+        "",
+        "http://a..b/",
+        "http://[::1/",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:x/",
+        "http:///nowhere",
+        "http://user:pw@127.0.0.1/",
+    ],
+)
 def test_redirects_that_lead_nowhere(location: str) -> None:
     error, _ = refused(lambda request: request.answer(302, b"", Location=location))
     assert error.code == "redirect-refused"

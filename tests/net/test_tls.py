@@ -33,8 +33,9 @@ def site(certificate: Path) -> Iterator[Served]:
     context.load_cert_chain(certificate, certificate.with_name("key"))
 
     def answer(request: Request) -> None:
-        if request.path == "/down":
-            request.answer(302, Location=served.url.replace("https", "http"))
+        if request.path.startswith("/down-"):
+            scheme = request.path.removeprefix("/down-")
+            request.answer(302, Location=served.url.replace("https", scheme))
         else:
             request.answer(200, b"{}")
 
@@ -105,10 +106,11 @@ class TestExpired:
         assert "clock" in str(caught.value.hint)
 
 
-def test_no_way_back_to_http(site: Served, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http", "HTTP"])
+def test_no_way_back_to_http(site: Served, certificate: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with pytest.raises(NetworkError) as caught:
-        hasty().document(site.url + "/down", limit=10)
+        hasty().document(f"{site.url}/down-{scheme}", limit=10)
     assert caught.value.code == "redirect-refused"
 
 
