@@ -9,10 +9,9 @@ from typing import Final, cast
 from adpm.errors import UsageError
 from adpm.net.offline import refuse_if_offline
 from adpm.net.url import shown
-from adpm.registry.plugins import Opener, open_by_plugin
-from adpm.registry.port import Registry
+from adpm.registry.port import Opener, Registry
 
-__all__ = ["Opener", "open_registry"]
+__all__ = ["open_registry"]
 
 _HERE: Final = frozenset({"", "file", "memory"})  # kinds that need no network
 _OPENERS: Final = {
@@ -52,8 +51,10 @@ def open_registry(name: str, url: str, base_dir: Path, cache: Path | None = None
     path = (_MIRROR_OPENERS.get(scheme) if mirror else None) or _OPENERS.get(scheme)
     if path is not None:
         module, _, function = path.partition(":")
-        opener = cast("Opener", getattr(importlib.import_module(module), function))
+        opener = cast(Opener, getattr(importlib.import_module(module), function))
         return opener(name, url, base_dir, cache)
+    from adpm.registry.plugins import open_by_plugin  # noqa: PLC0415 - what tells what is installed takes long to import
+
     registry = open_by_plugin(scheme, name, url, base_dir, cache)
     if registry is None:
         raise UsageError(

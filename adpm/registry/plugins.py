@@ -1,12 +1,11 @@
 """Kinds of registries that other installed packages add, by entry points of the group ``adpm.registries``.
 
-An entry point's name is the scheme of the URLs (``sftp`` for ``sftp://host/path``), its value an ``Opener``. The kinds
-that adpm itself knows can't be taken over. ``specs/registry.md`` is the normative text.
+An entry point's name is the scheme of the URLs (``sftp`` for ``sftp://host/path``), its value an ``Opener``
+(see ``port``). The kinds that adpm itself knows can't be taken over. ``specs/registry.md`` is the normative text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final
@@ -14,11 +13,9 @@ from typing import Final
 from adpm.errors import AdpmError, RegistryError
 from adpm.registry.port import Registry
 
-__all__ = ["GROUP", "Opener", "open_by_plugin"]
+__all__ = ["GROUP", "open_by_plugin"]
 
 GROUP: Final = "adpm.registries"
-Opener = Callable[[str, str, Path, Path | None], Registry]
-"""(name, URL, the directory that relative paths start from, where documents may be cached) to a registry."""
 
 
 def open_by_plugin(scheme: str, name: str, url: str, base_dir: Path, cache: Path | None) -> Registry | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = [
     "BlobRegistry",
     "Confirmed",
     "IndexedRegistry",
+    "Opener",
     "Publication",
     "Published",
     "Registry",
@@ -452,6 +453,10 @@ class IndexedRegistry(Registry):
 
         Raises ``NotFoundError`` (``package-not-found``), and the errors of a release that is damaged.
         """
+
+
+Opener = Callable[[str, str, Path, Path | None], Registry]
+"""(name, URL, the directory that relative paths start from, where documents may be cached) to a registry."""
 
 
 class BlobRegistry(IndexedRegistry):

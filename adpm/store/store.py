@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from adpm.core.names import Digest
 from adpm.core.release import Blob
-from adpm.store.collect import Collected, collect
 from adpm.store.get import has, map_object
 from adpm.store.home import home
 from adpm.store.layout import object_path
@@ -17,9 +16,12 @@ from adpm.store.link import Linker
 from adpm.store.projects import register
 from adpm.store.put import Batch
 from adpm.store.session import session
-from adpm.store.verify import Verified, verify_all
 
-__all__ = ["Batch", "Collected", "Store", "Verified"]
+if TYPE_CHECKING:
+    from adpm.store.collect import Collected
+    from adpm.store.verify import Verified
+
+__all__ = ["Batch", "Store"]
 
 
 class Store:
@@ -72,9 +74,13 @@ class Store:
 
     def verify_all(self, workers: int) -> Verified:
         """Hash every object; see ``verify.verify_all``."""
+        from adpm.store.verify import verify_all  # noqa: PLC0415 - few commands do
+
         with session(self.root):
             return verify_all(self.root, workers)
 
     def collect(self, marks: Callable[[Path], Iterable[Digest]], *, dry_run: bool = False) -> Collected:
         """Remove what no known project needs; see ``collect.collect``."""
+        from adpm.store.collect import collect  # noqa: PLC0415 - few commands do
+
         return collect(self.root, marks, dry_run=dry_run)
