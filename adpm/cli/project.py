@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import click
+
 from adpm.cli.output import Output
 from adpm.ops.project import Project
 from adpm.ops.root import find_root
 
-__all__ = ["project_or_none"]
+__all__ = ["REGISTRY", "project_or_none"]
+
+REGISTRY = click.option(
+    "--registry", required=True, metavar="NAME", help="A registry of the project, or a path or URL."
+)
 
 
 def project_or_none(output: Output) -> Project | None:

@@ -15,7 +15,7 @@ from adpm.core.names import Digest
 from adpm.core.release import Attachment, Blob
 from adpm.errors import UsageError
 from adpm.formats.json import canonical, open_json, parse_json
-from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE, TITLE
+from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE, TITLE, descriptor
 from adpm.formats.reader import Node, integer, list_of, parsed, text
 
 __all__ = ["EMPTY", "Part", "media_type", "read_attachment", "read_referrers", "with_referrer", "write_attachment"]
@@ -54,17 +54,9 @@ def write_attachment(subject: Blob, kind: str, parts: Iterable[Part]) -> bytes:
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "artifactType": kind,
-            "config": {"mediaType": _EMPTY_TYPE, "digest": Digest.of(EMPTY), "size": len(EMPTY)},
-            "layers": [
-                {
-                    "mediaType": _FILE_TYPE,
-                    "digest": part.blob.digest,
-                    "size": part.blob.size,
-                    "annotations": {TITLE: part.title},
-                }
-                for part in parts
-            ],
-            "subject": {"mediaType": MANIFEST_TYPE, "digest": subject.digest, "size": subject.size},
+            "config": descriptor(_EMPTY_TYPE, Blob.of(EMPTY)),
+            "layers": [{**descriptor(_FILE_TYPE, part.blob), "annotations": {TITLE: part.title}} for part in parts],
+            "subject": descriptor(MANIFEST_TYPE, subject),
         }
     )
 
@@ -106,7 +98,7 @@ def with_referrer(data: bytes | None, manifest: bytes, source: str) -> bytes:
             return data
         listed = parse_json(data, source=source, code=_CODE, limit=limits.OCI_MANIFEST_BYTES).get("manifests") or []
     kind = parse_json(manifest, source=source, code=_CODE, limit=limits.OCI_MANIFEST_BYTES)["artifactType"]
-    entry = {"mediaType": MANIFEST_TYPE, "digest": ours.digest, "size": ours.size, "artifactType": kind}
+    entry = {**descriptor(MANIFEST_TYPE, ours), "artifactType": kind}
     return canonical({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*listed, entry]})
 
 

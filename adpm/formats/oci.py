@@ -30,6 +30,7 @@ __all__ = [
     "MANIFEST_TYPE",
     "TITLE",
     "clash",
+    "descriptor",
     "package_path",
     "read_index",
     "read_release",
@@ -76,6 +77,11 @@ def package_path(value: str) -> str:
     return value
 
 
+def descriptor(media_type: str, blob: Blob) -> dict[str, str | int]:
+    """What every OCI descriptor has."""
+    return {"mediaType": media_type, "digest": blob.digest, "size": blob.size}
+
+
 def write_release(card: Blob, files: Iterable[File]) -> bytes:
     """The canonical OCI manifest over a card and a package's files, whatever their order."""
     ordered = sorted(files, key=lambda f: f.path)
@@ -84,16 +90,8 @@ def write_release(card: Blob, files: Iterable[File]) -> bytes:
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "artifactType": ARTIFACT_TYPE,
-            "config": {"mediaType": CARD_TYPE, "digest": card.digest, "size": card.size},
-            "layers": [
-                {
-                    "mediaType": FILE_TYPE,
-                    "digest": file.blob.digest,
-                    "size": file.blob.size,
-                    "annotations": {TITLE: file.path},
-                }
-                for file in ordered
-            ],
+            "config": descriptor(CARD_TYPE, card),
+            "layers": [{**descriptor(FILE_TYPE, file.blob), "annotations": {TITLE: file.path}} for file in ordered],
         }
     )
 
@@ -182,10 +180,8 @@ def write_index(listings: Iterable[Listing]) -> bytes:
             "mediaType": INDEX_TYPE,
             "manifests": [
                 {
-                    "mediaType": MANIFEST_TYPE,
+                    **descriptor(MANIFEST_TYPE, entry.manifest),
                     "artifactType": ARTIFACT_TYPE,
-                    "digest": entry.manifest.digest,
-                    "size": entry.manifest.size,
                     "annotations": _annotations(entry),
                 }
                 for entry in ordered

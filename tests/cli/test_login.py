@@ -71,7 +71,7 @@ def test_a_password(work: Workplace, url: str, kept: Path, monkeypatch: pytest.M
     said.append(work.adpm("login", url, "--user", "alice", "--password-stdin"))
     said.append(work.adpm("-v", "add", "text/sst-2"))
     said.append(work.adpm("-v", "info", "text/sst-2", "--json"))
-    ran = work.adpm("info", "x", "--registry", f"{url}/closed", status=2)
+    assert "error[access-denied]" in work.adpm("info", "x", "--registry", f"{url}/closed", status=4).err
     work.adpm("registry", "add", "closed", f"{url}/closed")
     ran = work.adpm("info", "x", "--registry", "closed", status=4)
     assert "error[access-denied]" in ran.err

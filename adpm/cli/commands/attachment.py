@@ -7,15 +7,11 @@ from pathlib import Path
 import click
 
 from adpm.cli.output import Output
-from adpm.cli.project import project_or_none
+from adpm.cli.project import REGISTRY, project_or_none
 from adpm.core.names import PackageName, parse_version
 from adpm.ops.attachments import attach, attachments, save_attachment
 from adpm.ops.registries import named_registry
 from adpm.store.store import Store
-
-_REGISTRY = click.option(
-    "--registry", required=True, metavar="NAME", help="A registry of the project, or a path or URL."
-)
 
 
 @click.group()
@@ -28,7 +24,7 @@ def command() -> None:
 @click.argument("version")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--type", "kind", required=True, metavar="TYPE", help="Their media type, such as application/spdx+json.")
-@_REGISTRY
+@REGISTRY
 @click.pass_obj
 def add(output: Output, package: str, version: str, files: tuple[Path, ...], *, kind: str, registry: str) -> None:
     """Attach FILES to the release of VERSION. The release itself, and its digest, stay what they are."""
@@ -41,7 +37,7 @@ def add(output: Output, package: str, version: str, files: tuple[Path, ...], *, 
 @command.command("list")
 @click.argument("package")
 @click.argument("version")
-@_REGISTRY
+@REGISTRY
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 @click.pass_obj
 def list_(output: Output, package: str, version: str, registry: str, *, as_json: bool) -> None:
@@ -60,7 +56,7 @@ def list_(output: Output, package: str, version: str, registry: str, *, as_json:
 @click.argument("version")
 @click.argument("digest")
 @click.option("--to", "directory", default=".", type=click.Path(path_type=Path), help="The directory for its files.")
-@_REGISTRY
+@REGISTRY
 @click.pass_obj
 def get(output: Output, package: str, version: str, digest: str, *, directory: Path, registry: str) -> None:
     """Fetch the files of one attachment; DIGEST may be shortened. They are verified, what they say is not."""

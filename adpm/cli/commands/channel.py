@@ -5,15 +5,11 @@ from __future__ import annotations
 import click
 
 from adpm.cli.output import Output
-from adpm.cli.project import project_or_none
+from adpm.cli.project import REGISTRY, project_or_none
 from adpm.core.names import Channel, PackageName, parse_version
 from adpm.errors import RegistryError
 from adpm.ops.channels import channels
 from adpm.ops.registries import named_registry
-
-_REGISTRY = click.option(
-    "--registry", required=True, metavar="NAME", help="A registry of the project, or a path or URL."
-)
 
 
 @click.group()
@@ -25,7 +21,7 @@ def command() -> None:
 @click.argument("package")
 @click.argument("channel")
 @click.argument("version")
-@_REGISTRY
+@REGISTRY
 @click.pass_obj
 def set_(output: Output, package: str, channel: str, version: str, registry: str) -> None:
     """Let CHANNEL mean the release of VERSION. Locks keep what it meant until 'adpm update'."""
@@ -39,7 +35,7 @@ def set_(output: Output, package: str, channel: str, version: str, registry: str
 
 @command.command("list")
 @click.argument("package")
-@_REGISTRY
+@REGISTRY
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 @click.pass_obj
 def list_(output: Output, package: str, registry: str, *, as_json: bool) -> None:
@@ -76,7 +72,7 @@ def list_(output: Output, package: str, registry: str, *, as_json: bool) -> None
 @command.command("remove")
 @click.argument("package")
 @click.argument("channel")
-@_REGISTRY
+@REGISTRY
 @click.pass_obj
 def remove(output: Output, package: str, channel: str, registry: str) -> None:
     """Let CHANNEL mean nothing any more. Locks that were made with it go on working."""

@@ -11,7 +11,7 @@ import click
 
 from adpm.cli.listener import Narrator
 from adpm.cli.output import Output, size_text
-from adpm.cli.project import project_or_none
+from adpm.cli.project import REGISTRY, project_or_none
 from adpm.core.files import MANIFEST_FILE
 from adpm.core.manifest import BaseSource
 from adpm.core.names import Channel, PackageName, parse_version
@@ -25,7 +25,7 @@ from adpm.store.store import Store
 
 @click.command()
 @click.argument("directory", metavar="DIR")
-@click.option("--registry", required=True, metavar="NAME", help="A registry of the project, or a path or URL.")
+@REGISTRY
 @click.option("--base", metavar="DIR_OR_ID", help="The base it was trained for, in place of what DIR says.")
 @click.option("--name", metavar="NAME", help="Of a directory without adapter.yaml: what it is published as.")
 @click.option("--version", "number", metavar="VERSION", help="Its version.")

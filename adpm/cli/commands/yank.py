@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from adpm.cli.output import Output
-from adpm.cli.project import project_or_none
+from adpm.cli.project import REGISTRY, project_or_none
 from adpm.core.names import PackageName, parse_version
 from adpm.ops.registries import named_registry
 
@@ -13,7 +13,7 @@ from adpm.ops.registries import named_registry
 @click.command()
 @click.argument("name")
 @click.argument("version")
-@click.option("--registry", required=True, metavar="NAME", help="A registry of the project, or a path or URL.")
+@REGISTRY
 @click.option("--reason", default="", help="Shown to those who ask for it.")
 @click.pass_obj
 def command(output: Output, name: str, version: str, registry: str, reason: str) -> None:
