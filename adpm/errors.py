@@ -47,6 +47,8 @@ __all__ = [
 
 def printable(text: str) -> str:
     """``text`` with control characters escaped, so that a file's content can't drive a terminal."""
+    if text.replace("\n", "").isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -41,9 +41,8 @@ def run_install(
         lock = project.part_of(whole, [project.find_member(word) for word in members])
     with Narrator(output) as narrator:
         done = install(project, lock, store, groups=groups, only=only, offline=offline, listener=narrator)
-    for package in done.packages:
-        output.say(f"+ {package.name} {package.version}", style="green")
     if done.packages:
+        output.say("\n".join(f"+ {package.name} {package.version}" for package in done.packages), style="green")
         output.say(f"fetched {count_text(len(done.packages), 'package')}, {size_text(done.size)}")
     return done.present
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -47,6 +48,7 @@ def encoded(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
 
 
+@lru_cache(maxsize=256)  # of one request it is asked several times
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: what credentials belong to."""
     parts = urlsplit(url)
