@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Final, Self
@@ -201,7 +202,8 @@ def _opened(path: Path) -> int:
 def _begin_writing(descriptor: int) -> None:
     """Have the disk begin, so that a later sync waits for less; what is being written stays in memory."""
     if hasattr(os, "posix_fadvise"):  # macOS has none
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):  # only a wish
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _write_at(descriptor: int, chunk: bytes, position: int) -> None:

@@ -16,8 +16,9 @@ import pytest
 from packaging.version import Version
 
 from adpm.core.names import Channel, Digest, PackageName
-from adpm.core.release import Blob
+from adpm.core.release import Attachment, Blob
 from adpm.errors import DocumentError, IntegrityError, NotFoundError, RegistryError, UsageError
+from adpm.formats.attachment import EMPTY, Part, write_attachment
 from adpm.formats.card import read_card
 from adpm.formats.oci import read_release
 from adpm.registry.port import Registry
@@ -44,6 +45,9 @@ class ReadContract:
 
     CHANNELS: ClassVar[bool] = True
     """Whether the registry keeps channels; one that does not refuses them."""
+
+    ATTACHMENTS: ClassVar[bool] = False
+    """Whether the registry holds what is attached to releases; one that does not refuses it."""
 
     LISTS: ClassVar[bool] = True
     """Whether the registry that is published with can list its packages."""
@@ -225,6 +229,27 @@ class WriteContract(ReadContract):
         with pytest.raises(NotFoundError) as caught:
             pair.publisher.yank(PackageName("text/other"), Version("2.0"), "")
         assert caught.value.code == "package-not-found"
+
+    def test_what_is_attached_to_a_release(self, pair: Pair, tmp_path: Path) -> None:
+        release = pair.publisher.publish(make(tmp_path)).listing.manifest
+        data = b"seen on test data"
+        manifest = write_attachment(release, "text/plain", [Part("notes.txt", Blob.of(data))])
+        sources: dict[Blob, Path | bytes] = {Blob.of(part): part for part in (EMPTY, data)}
+        if not self.ATTACHMENTS:
+            with pytest.raises(RegistryError) as refused:
+                pair.publisher.attach(NAME, release, manifest, sources)
+            assert refused.value.code == "attachments-unsupported"
+            with pytest.raises(RegistryError) as refused:
+                pair.reader.attachments(NAME, release)
+            assert refused.value.code == "attachments-unsupported"
+            return
+        assert pair.reader.attachments(NAME, release) == ()
+        for _ in range(2):
+            pair.publisher.attach(NAME, release, manifest, sources)
+            assert pair.reader.attachments(NAME, release) == (Attachment("text/plain", Blob.of(manifest)),)
+        assert pair.reader.attachment(NAME, Blob.of(manifest)) == manifest
+        assert b"".join(pair.reader.blob(NAME, Blob.of(data))) == data
+        assert [listing.manifest for listing in pair.reader.versions(NAME)] == [release]
 
     def test_channels_of_other_packages_and_without_a_release(self, pair: Pair, tmp_path: Path) -> None:
         if not self.CHANNELS:

@@ -23,6 +23,7 @@ def _nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 class TestDockerRegistry(WriteContract):
     EPOCHS = ()
+    ATTACHMENTS = True
 
     @pytest.fixture
     def pair(self, tmp_path: Path) -> Iterator[Pair]:
@@ -35,6 +36,7 @@ class TestWithPassword(WriteContract):
     """Reader and publisher share nothing; there is no prefix."""
 
     EPOCHS = ()
+    ATTACHMENTS = True
 
     @pytest.fixture
     def pair(self, tmp_path: Path) -> Iterator[Pair]:
@@ -45,6 +47,7 @@ class TestWithPassword(WriteContract):
 
 class TestInChunks(WriteContract):
     EPOCHS = ()
+    ATTACHMENTS = True
 
     @pytest.fixture
     def pair(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
