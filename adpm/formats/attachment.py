@@ -1,6 +1,7 @@
 """What is attached to a release: OCI manifests that name it as their ``subject``, and the lists of them.
 
-Others write these too (``oras attach``): what adpm does not know is passed over, and kept in a list that it adds to. ``specs/oci.md`` is the normative text.
+Others write these too (``oras attach``): what adpm does not know is passed over, and kept in a list that it adds to.
+``specs/oci.md`` is the normative text.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import select
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTP_PORT, HTTPConnection, HTTPException, HTTPSConnection
 from typing import IO, Any
 
 from adpm.core.settings import connections
@@ -130,7 +130,8 @@ class Pool:
         return over
 
     def _place(self) -> str:
-        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+        name = f"[{self._host}]" if ":" in self._host else self._host
+        return name if self._port == HTTP_PORT else f"{name}:{self._port}"
 
 
 def _close(idle: list[HTTPConnection]) -> None:

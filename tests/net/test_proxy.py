@@ -66,6 +66,18 @@ def test_a_plain_request(plain: Served, monkeypatch: pytest.MonkeyPatch, variabl
     assert [seen[:2] for seen in served.seen] == [("GET", plain.url + "/x")]
 
 
+def test_a_name_without_a_port_stays_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(lambda request: request.answer(200, b"{}")) as served:
+        monkeypatch.setenv("HTTP_PROXY", served.url)
+        for url in ("http://example.org/x", "http://example.org:80/x", "http://[::1]:8080/x"):
+            assert hasty().document(url, limit=10).data == b"{}"
+    assert [(request.path, request.headers["Host"]) for request in served.requests] == [
+        ("http://example.org/x", "example.org"),
+        ("http://example.org/x", "example.org"),
+        ("http://[::1]:8080/x", "[::1]:8080"),
+    ]
+
+
 def test_a_proxy_that_is_spoken_to_over_tls(
     plain: Served, secure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
