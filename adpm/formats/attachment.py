@@ -26,6 +26,7 @@ EMPTY: Final = b"{}"
 _EMPTY_TYPE: Final = "application/vnd.oci.empty.v1+json"
 _FILE_TYPE: Final = "application/octet-stream"
 _CODE: Final = "attachment-invalid"
+_LIST_CODE: Final = "registry-invalid"
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\Z")
 
 
@@ -78,8 +79,8 @@ def read_attachment(data: bytes, subject: Digest, source: str) -> tuple[Part, ..
 
 
 def read_referrers(data: bytes, source: str) -> tuple[Attachment, ...]:
-    """What a list of attachments lists, in its order; ``DocumentError`` (``attachment-invalid``)."""
-    document = open_json(data, source=source, code=_CODE, limit=limits.OCI_MANIFEST_BYTES)
+    """What a list of attachments lists, in its order; ``DocumentError`` (``registry-invalid``)."""
+    document = open_json(data, source=source, code=_LIST_CODE, limit=limits.OCI_MANIFEST_BYTES)
     fields = document.root.decode(Node.fields)
     found = () if fields is None else fields.get("manifests", list_of(_attachment, most=limits.ATTACHMENTS))
     document.finish(hint="ask who runs the registry")
@@ -89,14 +90,15 @@ def read_referrers(data: bytes, source: str) -> tuple[Attachment, ...]:
 def with_referrer(data: bytes | None, manifest: bytes, source: str) -> bytes:
     """The list ``data`` (None: there is none yet) with an attachment; the same bytes if it lists that already.
 
-    Raises ``DocumentError`` (``attachment-invalid``).
+    Raises ``DocumentError`` (``registry-invalid``).
     """
     ours = Blob.of(manifest)
     listed: list[Any] = []
     if data is not None:
         if any(attachment.manifest == ours for attachment in read_referrers(data, source)):
             return data
-        listed = parse_json(data, source=source, code=_CODE, limit=limits.OCI_MANIFEST_BYTES).get("manifests") or []
+        index = parse_json(data, source=source, code=_LIST_CODE, limit=limits.OCI_MANIFEST_BYTES)
+        listed = index.get("manifests") or []
     kind = parse_json(manifest, source=source, code=_CODE, limit=limits.OCI_MANIFEST_BYTES)["artifactType"]
     entry = {**descriptor(MANIFEST_TYPE, ours), "artifactType": kind}
     return canonical({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*listed, entry]})

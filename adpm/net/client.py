@@ -16,10 +16,10 @@ from adpm.errors import NetworkError, UsageError
 from adpm.net.authority import Authority, PerHost
 from adpm.net.body import RangesIgnoredError, chunks_of, document_of, has_an_end
 from adpm.net.credentials import Credentials, Login
-from adpm.net.faults import TransientError, of_exception, of_status, refused_elsewhere
+from adpm.net.faults import ConnectError, TransientError, of_exception, of_status, refused_elsewhere
 from adpm.net.logins import find_login
 from adpm.net.patience import Patience
-from adpm.net.pool import ConnectError, Pool, Response
+from adpm.net.pool import Pool, Response
 from adpm.net.proxy import proxy_for
 from adpm.net.tries import Tries
 from adpm.net.url import checked, encoded, origin, shown

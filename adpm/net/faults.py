@@ -14,16 +14,33 @@ from urllib.parse import urlsplit
 from adpm.errors import AdpmError, LoginNeededError, NetworkError, NotFoundError
 from adpm.net.authority import way_in
 from adpm.net.credentials import Login
-from adpm.net.pool import ConnectError, Response
 from adpm.net.proxy import Proxy, proxy_failed, proxy_for
 from adpm.net.trust import CERTIFICATE_HINT
 from adpm.net.url import origin, shown
+from adpm.net.wire import Head
 
-__all__ = ["TransientError", "of_exception", "of_status", "refused_elsewhere", "retry_after", "too_large"]
+__all__ = [
+    "ConnectError",
+    "TransientError",
+    "of_exception",
+    "of_status",
+    "refused_elsewhere",
+    "retry_after",
+    "too_large",
+]
 
 _TUNNEL: Final = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # how http.client puts it
 _BREAKING: Final = (TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 _TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
+
+
+class ConnectError(Exception):
+    """There is no connection, because of ``reason``; ``by_proxy``: the proxy's, not the server's."""
+
+    def __init__(self, reason: Exception, *, by_proxy: bool = False) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.by_proxy = by_proxy
 
 
 class TransientError(Exception):
@@ -35,7 +52,7 @@ class TransientError(Exception):
         self.pause = pause
 
 
-def of_status(response: Response, url: str, login: Login | None) -> AdpmError | TransientError:
+def of_status(response: Head, url: str, login: Login | None) -> AdpmError | TransientError:
     """The error for an answer that is no success, to one who came with ``login``."""
     status = response.status
     said = f"HTTP {status} {_phrase(status)}".rstrip()

@@ -17,6 +17,7 @@ from adpm import limits
 from adpm.errors import UsageError
 from adpm.formats.json import open_json, pretty
 from adpm.formats.reader import Node, flag, integer, map_of, text
+from adpm.net import ring
 from adpm.net.credentials import Login, checked_login, discreet, places
 
 __all__ = ["Kept", "kept_login", "kept_path", "read_kept", "write_kept"]
@@ -41,14 +42,8 @@ def kept_login(host: str) -> Login | None:
     kept = read_kept(kept_path())
     for place in places(host):
         if place in kept:
-            return kept[place] or _of_keyring(place)
+            return kept[place] or ring.get(place)
     return None
-
-
-def _of_keyring(place: str) -> Login:
-    from adpm.net import ring  # noqa: PLC0415 - few use one, and it imports what starts processes
-
-    return ring.get(place)
 
 
 def read_kept(path: Path) -> Kept:

@@ -6,26 +6,19 @@ import select
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTP_PORT, HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTP_PORT, HTTPS_PORT, HTTPConnection, HTTPSConnection
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from adpm.core.settings import connections
 from adpm.limits import SEND_BYTES
+from adpm.net.faults import ConnectError
 from adpm.net.patience import Patience
 from adpm.net.proxy import Proxy
 from adpm.net.trust import trusting
 from adpm.net.wire import Head, write_request
 
-__all__ = ["ConnectError", "Pool", "Response"]
-
-
-class ConnectError(Exception):
-    """There is no connection, because of ``reason``; ``by_proxy``: the proxy's, not the server's."""
-
-    def __init__(self, reason: Exception, *, by_proxy: bool = False) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-        self.by_proxy = by_proxy
+__all__ = ["Pool", "Response"]
 
 
 class Pool:
@@ -38,10 +31,11 @@ class Pool:
     def __init__(self, origin: tuple[str, str, int], patience: Patience, proxy: Proxy | None = None) -> None:
         self._scheme, host, self._port = origin
         self._host = host if host.isascii() else host.encode("idna").decode()
+        name = f"[{host}]" if ":" in host else self._host
+        usual = HTTPS_PORT if self._scheme == "https" else HTTP_PORT
+        self._authority = name if self._port == usual else f"{name}:{self._port}"
         self._patience = patience
         self._proxy = proxy
-        basic = None if proxy is None or proxy.login is None else proxy.login.basic()
-        self._proxy_headers = {} if basic is None else {"Proxy-Authorization": basic}
         # One for all: reading certificates takes longer than a request.
         self._context = trusting() if self._scheme == "https" else None
         self._most = connections()
@@ -53,9 +47,11 @@ class Pool:
 
         Raises ``ConnectError``, and ``OSError`` and ``http.client.HTTPException`` for what goes wrong later.
         """
-        target = _path(url)
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {"Host": self._authority, **headers}
         if self._proxy is not None and self._scheme == "http":  # it passes requests on, not bytes
-            target, headers = f"http://{self._place()}{target}", {**self._proxy_headers, **headers}
+            target, headers = f"http://{self._authority}{target}", self._proxy.headers() | headers
         over = self._connection()
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # who hangs up while a body is sent may have said why
@@ -83,12 +79,16 @@ class Pool:
                 if not _stirs(over):
                     return over
                 over.close()
-        over = self._direct() if self._proxy is None else self._through(self._proxy)
+        over = self._connected()
         over.sock.settimeout(self._patience.read)
         return over
 
-    def _direct(self) -> HTTPConnection:
+    def _connected(self) -> HTTPConnection:
         options: dict[str, Any] = {"timeout": self._patience.connect, "blocksize": SEND_BYTES}
+        if self._proxy is not None:
+            from adpm.net.tunnel import through  # noqa: PLC0415 - urllib3 takes 20 ms, and few are behind a proxy
+
+            return through(self._proxy, self._host, self._port, self._context, options)
         if self._context is None:
             over = HTTPConnection(self._host, self._port, **options)
         else:
@@ -99,39 +99,6 @@ class Pool:
             over.close()
             raise ConnectError(error) from error
         return over
-
-    def _through(self, proxy: Proxy) -> HTTPConnection:
-        """A connection through ``proxy``, by urllib3: http.client knows no TLS within TLS."""
-        from urllib3 import connection, exceptions  # noqa: PLC0415 - takes 20 ms, and few are behind a proxy
-        from urllib3.util import parse_url  # noqa: PLC0415 - as above
-
-        address = parse_url(proxy.url)
-        scheme = address.scheme or "http"
-        options: dict[str, Any] = {
-            "timeout": self._patience.connect,
-            "blocksize": SEND_BYTES,
-            "proxy": address,
-            "proxy_config": connection.ProxyConfig(trusting() if scheme == "https" else None, False, None, None),
-        }
-        if self._context is not None:
-            options["ssl_context"] = self._context
-        secure = "https" in {scheme, self._scheme}
-        kind = connection.HTTPSConnection if secure else connection.HTTPConnection
-        over = kind(str(address.host), address.port or (443 if scheme == "https" else 80), **options)
-        if self._scheme == "https":
-            over.set_tunnel(self._host, self._port, self._proxy_headers, scheme=scheme)
-        try:
-            over.connect()
-        except (OSError, HTTPException, exceptions.HTTPError) as error:
-            by_proxy = not over.has_connected_to_proxy
-            over.close()
-            late = isinstance(error, exceptions.TimeoutError)
-            raise ConnectError(TimeoutError(str(error)) if late else error, by_proxy=by_proxy) from error
-        return over
-
-    def _place(self) -> str:
-        name = f"[{self._host}]" if ":" in self._host else self._host
-        return name if self._port == HTTP_PORT else f"{name}:{self._port}"
 
 
 def _close(idle: list[HTTPConnection]) -> None:
@@ -162,10 +129,3 @@ def _stirs(over: HTTPConnection) -> bool:
     poll = select.poll()
     poll.register(over.sock, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _path(url: str) -> str:
-    """Path and query: what a server is asked for."""
-    rest = url.partition("#")[0].partition("://")[2]
-    start = next((i for i, char in enumerate(rest) if char in "/?"), len(rest))
-    return rest[start:] if rest[start : start + 1] == "/" else f"/{rest[start:]}"

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed
 
 from adpm.errors import NetworkError, UsageError
 from adpm.net.credentials import Login
@@ -24,6 +25,11 @@ class Proxy:
     login: Login | None = field(repr=False)
     variable: str = field(compare=False)
 
+    def headers(self) -> dict[str, str]:
+        """What it must be told with each request, or to make a tunnel."""
+        basic = None if self.login is None else self.login.basic()
+        return {} if basic is None else {"Proxy-Authorization": basic}
+
     def __str__(self) -> str:
         return f"the proxy {self.url} (${self.variable})"
 
@@ -32,13 +38,6 @@ def proxy_for(url: str) -> Proxy | None:
     """The proxy for ``url``: ``HTTPS_PROXY`` or ``HTTP_PROXY``, else ``ALL_PROXY`` (small letters too, and first);
     none for hosts in ``NO_PROXY``. Raises ``UsageError`` (``proxy-invalid``).
     """
-    if not any(name.lower().endswith("_proxy") for name in os.environ):
-        return None
-    from urllib.request import (  # type: ignore[attr-defined] # noqa: PLC0415 - typeshed; few are behind a proxy
-        getproxies_environment,
-        proxy_bypass_environment,
-    )
-
     proxies = getproxies_environment()
     scheme = urlsplit(url).scheme
     kind = next((kind for kind in (scheme, "all") if proxies.get(kind)), None)

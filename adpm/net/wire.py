@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, InvalidURL, LineTooLong
 from typing import IO, Any, Final
-from urllib.parse import urlsplit
 
 from adpm.net.patience import Patience
 
@@ -28,18 +27,18 @@ _NO_TARGET: Final = re.compile(r"[\0-\x20\x7f]")
 def write_request(
     over: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None
 ) -> None:
-    """Send it; where ``body`` is a file, ``headers`` say how long it is. ``target`` is a path, or to a proxy a URL."""
+    """Send it; ``headers`` name the host, and where ``body`` is a file say how long it is. ``target`` is a path, or to
+    a proxy a URL."""
     if _NO_TARGET.search(target):
         raise InvalidURL("a request's target can't hold spaces or control characters")
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {_host(over, target)}"]
+    lines = [f"{method} {target} HTTP/1.1"]
     given = dict(headers)
     if isinstance(body, bytes) or (body is None and method in {"POST", "PUT", "PATCH"}):
         given["Content-Length"] = str(len(body or b""))
     for name, value in given.items():
         if _UNWRITABLE.search(name) or _UNWRITABLE.search(value):
             raise HTTPException(f"the header {name!r} can't be sent")
-        if name != "Host":
-            lines.append(f"{name}: {value}")
+        lines.append(f"{name}: {value}")
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")
     if isinstance(body, bytes) and len(body) <= _LINE_BYTES:
         over.send(head + body)
@@ -47,15 +46,6 @@ def write_request(
         over.send(head)
         if body:
             over.send(body)
-
-
-def _host(over: HTTPConnection, target: str) -> str:
-    if not target.startswith("/"):  # asked through a proxy
-        return urlsplit(target).netloc
-    tunnel = getattr(over, "_tunnel_host", None)
-    host, port = (tunnel, getattr(over, "_tunnel_port", None)) if tunnel else (over.host, over.port)
-    name = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return name if port in {None, over.default_port} else f"{name}:{port}"
 
 
 class Head(HTTPResponse):

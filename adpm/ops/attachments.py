@@ -62,7 +62,7 @@ def save_attachment(
     release = registry.listing(name, version).manifest
     found = _one(registry.attachments(name, release), digest, f"{name} {version}")
     source = f"the attachment {found.manifest.digest.short} of {name} {version}"
-    parts = read_attachment(registry.attachment(name, found.manifest), release.digest, source)
+    parts = read_attachment(registry.release(name, found.manifest), release.digest, source)
     targets = _targets(parts, to)
     for target in targets:
         if target.exists():

@@ -8,9 +8,8 @@ from pathlib import Path
 from adpm import limits
 from adpm.core.names import Digest
 from adpm.formats.lock import read_lock
-from adpm.store.collect import Collected
 from adpm.store.files import read_bounded
-from adpm.store.store import Store
+from adpm.store.store import Collected, Store
 
 __all__ = ["collect"]
 

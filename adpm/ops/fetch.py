@@ -32,16 +32,12 @@ def fetch(
     """
     packages = distinct(package for package, _, _ in missing)
     releases = {package.manifest: _release(package) for package in packages}
-    brought = False
     for package in packages:
         if package.source is not None and (not offline or isinstance(package.source, PathSource)):
             from adpm.ops.direct import bring  # noqa: PLC0415 - it imports all that publishing needs
 
             bring(package, project.root, store)
-            brought = True
-    lacking = [
-        Missing(*entry) for entry in missing if entry[2] not in releases and not (brought and store.has(entry[2]))
-    ]
+    lacking = [Missing(*entry) for entry in missing if entry[2] not in releases and not store.has(entry[2])]
     if offline and lacking:
         raise not_in_store(project, [(one.package, one.blob) for one in lacking])
     with store.batch() as batch:

@@ -7,15 +7,17 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from typing import ClassVar, Final
 
 from adpm import limits
+from adpm.errors import AdpmError
 from adpm.registry.place import Ability, Content
 
-__all__ = ["STAGE", "Bucket", "is_stale", "stage_name"]
+__all__ = ["STAGE", "Bucket", "stage_name"]
 
 STAGE: Final = ".adpm/tmp"
-"""Where files are written that are renamed when they are whole, in stores that know renaming."""
+"""Where files lie that are being written, in stores that know renaming."""
 
 _STAGED: Final = re.compile(r"([0-9a-f]{1,12})-[0-9a-f]{32}\Z")
 
@@ -32,6 +34,9 @@ class Bucket(ABC):
 
     can_swap: ClassVar[bool]
     """The same of ``swap``."""
+
+    stages: ClassVar[bool] = False
+    """Whether files are written in ``STAGE`` and renamed when they are whole."""
 
     @abstractmethod
     def get(self, key: str, limit: int) -> Content:
@@ -74,6 +79,14 @@ class Bucket(ABC):
         """Remove what lies under ``key``, if anything does; a ``key`` that ends in ``/`` is an empty collection, which
         most stores don't have."""
 
+    def sweep(self) -> None:
+        """Remove from ``STAGE`` what writers left there that were killed; it is in nobody's way if that fails."""
+        if self.stages:
+            with suppress(AdpmError, OSError):
+                for name in self.list(f"{STAGE}/"):
+                    if _is_stale(name):
+                        self.remove(f"{STAGE}/{name}")
+
     def check(self, *, write: bool) -> Iterator[Ability]:  # noqa: ARG002 - for stores that have more to say
         """What there is to say beyond what can be measured with the methods above."""
         return iter(())
@@ -84,7 +97,7 @@ def stage_name() -> str:
     return f"{STAGE}/{int(time.time()):x}-{secrets.token_hex(16)}"
 
 
-def is_stale(name: str) -> bool:
+def _is_stale(name: str) -> bool:
     """Whether a file in ``STAGE`` is one whose writer was killed: older than any writer lives, by its name, since the
     server's clock may be wrong."""
     made = _STAGED.match(name)

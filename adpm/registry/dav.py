@@ -21,7 +21,7 @@ from adpm.errors import AdpmError, LoginNeededError, NotFoundError, RegistryErro
 from adpm.net.client import Answer, Client
 from adpm.net.faults import TransientError
 from adpm.net.url import shown
-from adpm.registry.bucket import STAGE, Bucket, is_stale, stage_name
+from adpm.registry.bucket import Bucket, stage_name
 from adpm.registry.multistatus import PROPFIND, Entry, read_listing
 from adpm.registry.place import Ability, Content
 from adpm.store.parallel import in_parallel
@@ -38,12 +38,12 @@ class DavBucket(Bucket):
 
     can_create = True  # by a MOVE that must not overwrite; whether the server keeps that is tried
     can_swap = False
+    stages = True
 
     def __init__(self, url: str, client: Client) -> None:
         self._url = url
         self._client = client
         self._made: set[str] = set()
-        self._swept = False
         self._lock = Lock()
 
     def get(self, key: str, limit: int) -> Content:
@@ -133,7 +133,8 @@ class DavBucket(Bucket):
 
     def _moved(self, key: str, data: bytes | IO[bytes]) -> bool:
         """Write to where nothing is; False if something is."""
-        stage = self._stage()
+        stage = stage_name()
+        self._collection(stage)
         self._collection(key)
         try:
             self._exchange("PUT", self._at(stage), {200, 201, 204}, headers=_BYTES, body=data)
@@ -145,18 +146,6 @@ class DavBucket(Bucket):
         if not moved:
             self.remove(stage)
         return moved
-
-    def _stage(self) -> str:
-        """Where to write what will be moved. The first call removes what writers left there that were killed."""
-        with self._lock:
-            first, self._swept = not self._swept, True
-        self._make(STAGE)
-        if first:
-            with suppress(AdpmError, OSError):  # it is in nobody's way
-                for entry in self._listing(STAGE)[1]:
-                    if is_stale(entry.name):
-                        self.remove(f"{STAGE}/{entry.name}")
-        return stage_name()
 
     def _move(self, stage: str, key: str) -> bool:
         headers = {"Destination": self._at(key), "Overwrite": "F"}

@@ -157,9 +157,10 @@ class ObjectPlace(WritablePlace):
         yield
 
     def _promises(self) -> _Promises:
-        """What the store keeps, tried once. Cost: one to three requests of a few bytes."""
+        """What the store keeps, tried once, before anything is written. Cost: one to four requests of a few bytes."""
         with self._lock:
             if self._known is None:
+                self._bucket.sweep()
                 self._known = _tried(self._bucket)
             return self._known
 

@@ -125,15 +125,19 @@ class Registry(ABC):
 
         Raises ``NotFoundError`` (``package-not-found``, ``version-not-found``).
         """
+        return self._claiming(name, version)[0]
+
+    def _claiming(self, name: PackageName, version: Version) -> list[Listing]:
+        """The releases of a version, at least one."""
         listings = self.versions(name)
-        for listing in listings:
-            if listing.version == version:
-                return listing
-        raise NotFoundError(
-            "version-not-found",
-            f"{self} has no version {version} of {name}",
-            hint=f"there are: {', '.join(str(listing.version) for listing in reversed(listings))}",
-        )
+        found = [listing for listing in listings if listing.version == version]
+        if not found:
+            raise NotFoundError(
+                "version-not-found",
+                f"{self} has no version {version} of {name}",
+                hint=f"there are: {', '.join(str(listing.version) for listing in reversed(listings))}",
+            )
+        return found
 
     def packages(self) -> tuple[PackageName, ...] | None:
         """The names of all packages, sorted; None where this kind of registry can't tell. Cost: may walk all."""
@@ -141,7 +145,7 @@ class Registry(ABC):
             return self._packages()
 
     def release(self, name: PackageName, blob: Blob) -> bytes:
-        """The verified bytes of a release's manifest."""
+        """The verified bytes of a manifest: a release's, or that of an attachment."""
         found = None if self._mirrors is None else self._mirrors.document(lambda mirror: mirror.release(name, blob))
         return found or self._whole(name, blob, self._release_chunks(name, blob), limits.OCI_MANIFEST_BYTES)
 
@@ -233,11 +237,7 @@ class Registry(ABC):
         _check_reason(reason)
         with self._faults():
             self._prepare(init=False)
-        found = [listing for listing in self.versions(name) if listing.version == version]
-        if not found:
-            raise NotFoundError(
-                "version-not-found", f"{self} has no version {version} of {name}", hint=f"run 'adpm info {name}'"
-            )
+        found = self._claiming(name, version)
         with self._faults():
             changed = [self._yank(listing, reason) for listing in found]
         return any(changed)
@@ -292,11 +292,6 @@ class Registry(ABC):
         """
         with self._faults():
             return self._attachments(name, release)
-
-    def attachment(self, name: PackageName, blob: Blob) -> bytes:
-        """The verified bytes of an attachment's manifest; its files are blobs. Raises as ``attachments``, and
-        ``NotFoundError`` (``blob-missing``)."""
-        return self._whole(name, blob, self._release_chunks(name, blob), limits.OCI_MANIFEST_BYTES)
 
     def attach(self, name: PackageName, release: Blob, manifest: bytes, sources: Mapping[Blob, Path | bytes]) -> None:
         """Attach to a release what ``manifest`` names; ``sources`` are its blobs. What is attached already stays.

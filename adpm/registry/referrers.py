@@ -5,9 +5,11 @@ After the OCI distribution specification 1.1, "Listing Referrers" and "Pushing M
 
 from __future__ import annotations
 
+from typing import Final
+
 from adpm.core.names import Digest
 from adpm.core.release import Attachment
-from adpm.errors import DocumentError, NotFoundError, RegistryError
+from adpm.errors import NotFoundError, RegistryError
 from adpm.formats.attachment import read_referrers, with_referrer
 from adpm.formats.oci import INDEX_TYPE, MANIFEST_TYPE
 from adpm.net.faults import TransientError
@@ -15,18 +17,14 @@ from adpm.registry.distribution import Distribution
 
 __all__ = ["add_referrer", "lists_referrers", "referrers"]
 
-_SAYS_IT_LISTS = "oci-subject"
+_LISTED: Final = "oci-subject"  # in the answer of a registry that has the API
 
 
 def referrers(registry: Distribution, repository: str, subject: Digest) -> tuple[Attachment, ...]:
     """What is attached to ``subject``, each once, in the order in which the registry lists it."""
     found: dict[Digest, Attachment] = {}
     for data in _pages(registry, repository, subject):
-        try:
-            entries = read_referrers(data, _source(repository, subject))
-        except DocumentError as error:
-            raise DocumentError("registry-invalid", error.source, list(error.faults), hint=error.hint) from error
-        for entry in entries:
+        for entry in read_referrers(data, _source(repository, subject)):
             found.setdefault(entry.manifest.digest, entry)
     return tuple(found.values())
 
@@ -48,7 +46,7 @@ def add_referrer(registry: Distribution, repository: str, subject: Digest, manif
     where that does not end.
     """
     headers = registry.put_manifest(repository, Digest.of(manifest), manifest, MANIFEST_TYPE)
-    if _SAYS_IT_LISTS in headers:
+    if _LISTED in headers:
         return
     tag, tries = _tag(subject), registry.client.tries()
     while True:

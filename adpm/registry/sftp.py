@@ -24,7 +24,7 @@ from paramiko.ssh_exception import NoValidConnectionsError
 from adpm import limits
 from adpm.errors import LoginNeededError, NetworkError
 from adpm.net.faults import too_large
-from adpm.registry.bucket import STAGE, Bucket, is_stale, stage_name
+from adpm.registry.bucket import Bucket, stage_name
 from adpm.registry.place import Content
 
 __all__ = ["SftpBucket"]
@@ -37,6 +37,7 @@ class SftpBucket(Bucket):
 
     can_create = True
     can_swap = False
+    stages = True
 
     def __init__(self, place: str, path: str) -> None:
         self._place = place
@@ -46,7 +47,6 @@ class SftpBucket(Bucket):
         self._idle: list[paramiko.SFTPClient] = []
         self._channels = BoundedSemaphore(limits.SFTP_CHANNELS)
         self._directories: set[str] = {"/"}
-        self._swept = False
 
     def get(self, key: str, limit: int) -> Content:
         with self._channel(key) as sftp, sftp.open(self._at(key), "rb") as file:
@@ -126,8 +126,9 @@ class SftpBucket(Bucket):
     @contextmanager
     def _written(self, sftp: paramiko.SFTPClient, key: str, chunks: Iterable[bytes]) -> Iterator[str]:
         """A new file, whole and durable, which the body renames to ``key``; gone at the end if it did not."""
-        self._make(sftp, posixpath.dirname(self._at(key)))
-        new = self._at(self._stage(sftp))
+        new = self._at(stage_name())
+        for path in (self._at(key), new):
+            self._make(sftp, posixpath.dirname(path))
         try:
             with sftp.open(new, "wxb") as file:
                 file.set_pipelined()
@@ -139,18 +140,6 @@ class SftpBucket(Bucket):
         finally:
             with suppress(FileNotFoundError):  # it was renamed
                 sftp.remove(new)
-
-    def _stage(self, sftp: paramiko.SFTPClient) -> str:
-        """Where to write what will be renamed. The first call removes what writers left there that were killed."""
-        with self._lock:
-            first, self._swept = not self._swept, True
-        self._make(sftp, self._at(STAGE))
-        if first:
-            for name in sftp.listdir(self._at(STAGE)):
-                if is_stale(name):
-                    with suppress(OSError):  # another one was faster, or it is somebody else's
-                        sftp.remove(self._at(f"{STAGE}/{name}"))
-        return stage_name()
 
     def _make(self, sftp: paramiko.SFTPClient, directory: str) -> None:
         if directory in self._directories:

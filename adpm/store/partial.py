@@ -44,7 +44,7 @@ class Partial:
         self._lock = Lock()
         self._hashing = Lock()
         self._digest, self._hashed = hashlib.sha256(), 0
-        self._finished = False
+        self._finished = _is_whole(descriptor, blob)
         self._whole = 0  # so many pieces from the first on are whole
         self._end = self._read_journal()
         self.resumed = sum(self._reached) - sum(self._starts)
@@ -56,10 +56,15 @@ class Partial:
         path = directory / blob.digest.hex
         while True:
             try:
-                descriptor = _opened(path)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except FileNotFoundError:
                 directory.mkdir(parents=True, exist_ok=True)
                 continue
+            except PermissionError:
+                whole = _opened_whole(path, blob)
+                if whole is None:
+                    return None  # another user's
+                descriptor = whole
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 names = os.fstat(descriptor).st_nlink
@@ -129,10 +134,8 @@ class Partial:
 
     def _read_journal(self) -> int:
         """Take in what the journal says as far as it can be true; where its next line goes."""
-        status = os.fstat(self._descriptor)
-        size = status.st_size
-        if size == self.blob.size and stat.S_IMODE(status.st_mode) == _WHOLE:
-            self._finished = True
+        size = os.fstat(self._descriptor).st_size
+        if self._finished:
             self._reach(0, size)
         journal = os.pread(self._descriptor, limits.JOURNAL_BYTES, self.blob.size) if size > self.blob.size else b""
         at = 0
@@ -192,11 +195,21 @@ class Partial:
         self._hashed = stop
 
 
-def _opened(path: Path) -> int:
+def _opened_whole(path: Path, blob: Blob) -> int | None:
+    """The file, which can't be written to, if that is because it is whole."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except PermissionError:  # it is whole
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError):
+        return None
+    if _is_whole(descriptor, blob):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_whole(descriptor: int, blob: Blob) -> bool:
+    status = os.fstat(descriptor)
+    return status.st_size == blob.size and stat.S_IMODE(status.st_mode) == _WHOLE
 
 
 def _begin_writing(descriptor: int) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from adpm.core.names import Digest
 from adpm.core.release import Blob
+from adpm.store.collect import Collected, collect
 from adpm.store.get import has, map_object
 from adpm.store.home import home
 from adpm.store.layout import object_path
@@ -16,12 +17,9 @@ from adpm.store.link import Linker
 from adpm.store.projects import register
 from adpm.store.put import Batch
 from adpm.store.session import session
+from adpm.store.verify import Verified, verify_all
 
-if TYPE_CHECKING:
-    from adpm.store.collect import Collected
-    from adpm.store.verify import Verified
-
-__all__ = ["Batch", "Store"]
+__all__ = ["Batch", "Collected", "Store", "Verified"]
 
 
 class Store:
@@ -74,13 +72,9 @@ class Store:
 
     def verify_all(self, workers: int) -> Verified:
         """Hash every object; see ``verify.verify_all``."""
-        from adpm.store.verify import verify_all  # noqa: PLC0415 - few commands do
-
         with session(self.root):
             return verify_all(self.root, workers)
 
     def collect(self, marks: Callable[[Path], Iterable[Digest]], *, dry_run: bool = False) -> Collected:
         """Remove what no known project needs; see ``collect.collect``."""
-        from adpm.store.collect import collect  # noqa: PLC0415 - few commands do
-
         return collect(self.root, marks, dry_run=dry_run)

@@ -247,7 +247,7 @@ class WriteContract(ReadContract):
         for _ in range(2):
             pair.publisher.attach(NAME, release, manifest, sources)
             assert pair.reader.attachments(NAME, release) == (Attachment("text/plain", Blob.of(manifest)),)
-        assert pair.reader.attachment(NAME, Blob.of(manifest)) == manifest
+        assert pair.reader.release(NAME, Blob.of(manifest)) == manifest
         assert b"".join(pair.reader.blob(NAME, Blob.of(data))) == data
         assert [listing.manifest for listing in pair.reader.versions(NAME)] == [release]
 

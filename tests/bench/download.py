@@ -155,9 +155,8 @@ def show(title: str, times: dict[str, list[Took]], size: int, files: dict[str, i
     for name, found in times.items():
         median, best = statistics.median(took.wall for took in found), min(took.wall for took in found)
         work = statistics.median(took.work for took in found)
-        ratio = statistics.median(one.wall / other.wall for one, other in zip(found, times[base], strict=True))
         rates = f"{size / median / 1e6:7.0f} {files[name] / median:8.0f}" if files[name] else f"{'':16}"
-        print(f"{name:20} {median:7.2f} s {best:7.2f} s {work:8.2f} s {rates} {ratio:6.2f}x")
+        print(f"{name:20} {median:7.2f} s {best:7.2f} s {work:8.2f} s {rates} {ratio(times, name, base):6.2f}x")
 
 
 def others(contenders: Contenders) -> dict[str, Callable[[], None]]:

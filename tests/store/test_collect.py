@@ -15,8 +15,7 @@ from adpm import limits
 from adpm.core.names import Digest
 from adpm.core.release import Blob
 from adpm.errors import StoreError
-from adpm.store.collect import Collected
-from adpm.store.store import Store
+from adpm.store.store import Collected, Store
 
 
 def marks(lock: Path) -> Iterable[Digest]:

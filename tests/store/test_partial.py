@@ -182,6 +182,39 @@ def test_what_was_whole_when_its_batch_died(damaged: bool, user: int) -> None:
         assert list(staged.parent.iterdir()) == []
 
 
+_FOREIGN = """
+import os, sys
+from pathlib import Path
+from adpm.core.names import Digest
+from adpm.core.release import Blob
+from adpm.store.store import Store
+os.setuid(65534)
+data = Path(sys.argv[2]).read_bytes()
+blob = Blob(Digest.of(data), len(data))
+with Store(Path(sys.argv[1])).batch() as batch:
+    print(batch.partial(blob))
+    batch.put([data], blob)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("mode", "short"), [(0o600, 0), (0o644, 0), (0o444, 1)])
+def test_what_another_user_has_begun_is_fetched_elsewhere(mode: int, short: int) -> None:
+    data = data_of(2_500_000)
+    with TemporaryDirectory() as directory:
+        work = Path(directory)
+        staged = work / "store" / "staging" / blob_of(data).digest.hex
+        staged.parent.mkdir(parents=True)
+        for path in (work, work / "store", staged.parent):
+            path.chmod(0o777)
+        (work / "data").write_bytes(data)
+        staged.write_bytes(data[: len(data) - short])
+        staged.chmod(mode)
+        command = [sys.executable, "-c", _FOREIGN, str(work / "store"), str(work / "data")]
+        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "None\n"
+        assert bytes(Store(work / "store").map(blob_of(data))) == data
+
+
 def test_a_journal_that_is_full_only_stops_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "JOURNAL_BYTES", 20)
     data = data_of(3000)
